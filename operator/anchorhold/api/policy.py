@@ -1,0 +1,183 @@
+"""AgentPolicy: what the runs of a namespace may do. No author and no agent writes where it lives."""
+
+from enum import StrEnum
+
+from pydantic import ConfigDict, Field
+
+from anchorhold.api.base import (
+    Cpu,
+    DeadlineSeconds,
+    ImageReference,
+    Memory,
+    ObjectName,
+    Reserved,
+    RunCount,
+    Type,
+    list_map,
+    refused,
+    rule,
+    rules,
+)
+
+
+class Isolation(StrEnum):
+    """How a cell is kept apart from the node's kernel."""
+
+    USER_NAMESPACE = "UserNamespace"
+    RUNTIME_CLASS = "RuntimeClass"
+
+
+class Seccomp(StrEnum):
+    """Which system calls a cell may make."""
+
+    AGENT = "Agent"
+    RUNTIME_DEFAULT = "RuntimeDefault"
+
+
+class AllowedImage(Type):
+    """An image that a run may name."""
+
+    reference: ImageReference
+    """The image, by digest: 'repository@sha256:…'."""
+
+
+class AllowedObject(Type):
+    """An object of the run's own namespace that a run may name."""
+
+    name: str = Field(max_length=253, pattern=r"^(\*|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)$")
+    """The object's name; '*' means every one in the run's namespace."""
+
+
+class AllowedInputs(Type):
+    """What runs may mount read-only. An absent list allows nothing."""
+
+    config_maps: tuple[AllowedObject, ...] = Field(
+        default=(), max_length=64, json_schema_extra=list_map()
+    )
+    """ConfigMaps of the run's namespace."""
+    persistent_volume_claims: tuple[AllowedObject, ...] = Field(
+        default=(), max_length=64, json_schema_extra=list_map()
+    )
+    """PersistentVolumeClaims of the run's namespace."""
+    images: tuple[AllowedImage, ...] = Field(
+        default=(), max_length=64, json_schema_extra=list_map("reference")
+    )
+    """Images whose content may be mounted."""
+
+
+class Limits(Type):
+    """The upper bounds of one run, and of all runs of one namespace together."""
+
+    active_deadline_seconds: DeadlineSeconds
+    """The longest a run may last, in seconds, from the moment that the node accepts it."""
+    cpu: Cpu
+    """The most CPU of one run, for instance '500m' or '2'."""
+    memory: Memory
+    """The most memory of one run, for instance '512Mi'."""
+    workspace: Memory
+    """The largest scratch space of one run, for instance '1Gi'."""
+    active_runs: RunCount
+    """How many runs of one namespace may have a cell at the same time."""
+    queued_runs: RunCount
+    """How many more may wait; a run beyond that is refused."""
+
+
+class Defaults(Type):
+    """What a run gets that does not say. Absent: the limit itself."""
+
+    active_deadline_seconds: DeadlineSeconds | None = None
+    """In seconds."""
+    cpu: Cpu | None = None
+    """For instance '500m'."""
+    memory: Memory | None = None
+    """For instance '256Mi'."""
+    workspace: Memory | None = None
+    """For instance '256Mi'."""
+
+
+RESERVED = {
+    "runtimeClassName": "`runtimeClassName` is not supported yet: remove it",
+    "minRetentionSeconds": "`minRetentionSeconds` is not supported yet: remove it, runs are kept "
+    "until someone deletes them",
+    "placement": "`placement` is not supported yet: remove it, cells run on any node",
+    "skills": "`skills` are not supported yet: remove the field",
+    "outputs": "`outputs` are not supported yet: remove the field, a run returns up to 4096 bytes "
+    "as its result",
+    "egress": "`egress` is not supported yet: remove the field, runs have no network",
+}
+ONE_WAY = (
+    rule(
+        "!has(self.isolation) || self.isolation == 'UserNamespace'",
+        "`isolation` must be 'UserNamespace': 'RuntimeClass' is not supported yet",
+    ),
+    rule(
+        "!has(self.seccomp) || self.seccomp == 'RuntimeDefault'",
+        "`seccomp` must be 'RuntimeDefault': 'Agent' is not supported yet",
+    ),
+)
+
+
+def within(field: str) -> dict[str, str]:
+    """The rule that a default may not exceed its own limit (CEL quantities)."""
+    given, bound = f"self.defaults.{field}", f"self.limits.{field}"
+    return rule(
+        f"!has(self.defaults) || !has({given}) || "
+        f"quantity({given}).compareTo(quantity({bound})) <= 0",
+        f"`defaults.{field}` must be less than or equal to `limits.{field}`",
+    )
+
+
+class AgentPolicySpec(Type):
+    """What the runs of every namespace that is bound to this policy may do."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            *refused(RESERVED),
+            *ONE_WAY,
+            rule(
+                "!has(self.defaults) || !has(self.defaults.activeDeadlineSeconds) || "
+                "self.defaults.activeDeadlineSeconds <= self.limits.activeDeadlineSeconds",
+                "`defaults.activeDeadlineSeconds` must be less than or equal to "
+                "`limits.activeDeadlineSeconds`",
+            ),
+            within("cpu"),
+            within("memory"),
+            within("workspace"),
+        )
+    )
+
+    suspend: bool = False
+    """The kill switch: while true, no run of a bound namespace starts."""
+    images: tuple[AllowedImage, ...] = Field(
+        default=(), max_length=64, json_schema_extra=list_map("reference")
+    )
+    """The agent images that runs may use. Absent: none."""
+    limits: Limits
+    """The upper bounds of runs."""
+    defaults: Defaults = Defaults()
+    """What a run gets that does not say."""
+    isolation: Isolation = Isolation.USER_NAMESPACE
+    """'UserNamespace': root in the cell is nobody on the node."""
+    seccomp: Seccomp = Seccomp.RUNTIME_DEFAULT
+    """'RuntimeDefault': the container runtime's own list of system calls."""
+    inputs: AllowedInputs = AllowedInputs()
+    """What runs may mount read-only. Absent: nothing."""
+    runtime_class_name: ObjectName | None = None
+    """Not supported yet, and refused."""
+    min_retention_seconds: int | None = Field(default=None, ge=0, le=31_536_000)
+    """Not supported yet, and refused."""
+    placement: Reserved | None = None
+    """Not supported yet, and refused."""
+    skills: tuple[Reserved, ...] | None = Field(default=None, max_length=64)
+    """Not supported yet, and refused."""
+    outputs: Reserved | None = None
+    """Not supported yet, and refused."""
+    egress: Reserved | None = None
+    """Not supported yet, and refused."""
+
+
+class AgentPolicy(Type):
+    """What agents may do, and how much of it, in the namespaces that are bound to this policy."""
+
+    spec: AgentPolicySpec
+    """What the policy allows."""

@@ -1,0 +1,1 @@
+"""Builds cells: a Grant in, whole manifests out, one literal a kind. Pure."""

@@ -1,0 +1,1 @@
+"""Decides. Pure: what it knows comes in as arguments, what it says goes out as values."""

@@ -1,0 +1,124 @@
+"""The questions that a run must pass, each one function: None, or the sentence of a refusal."""
+
+from collections.abc import Callable, Sequence
+
+from anchorhold.api import policy as policy_api
+from anchorhold.api import run as run_api
+from anchorhold.api.base import first_reserved
+from anchorhold.api.policy import AgentPolicySpec, AllowedImage, AllowedObject, Isolation, Seccomp
+from anchorhold.api.run import AgentRunSpec, Input
+from anchorhold.policy import quantity
+
+Check = Callable[[AgentRunSpec, AgentPolicySpec], str | None]
+
+
+def nothing_reserved_is_asked(asked: AgentRunSpec, _: AgentPolicySpec) -> str | None:
+    """Fields that nothing enforces yet."""
+    sentences = (first_reserved(item, run_api.RESERVED_INPUT) for item in asked.inputs)
+    return first_reserved(asked, run_api.RESERVED) or next(filter(None, sentences), None)
+
+
+def nothing_reserved_is_set(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """A restriction that would be ignored makes the whole policy void."""
+    return first_reserved(policy, policy_api.RESERVED)
+
+
+def isolation_is_supported(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """Only what this version really builds."""
+    if policy.isolation is Isolation.USER_NAMESPACE and policy.seccomp is Seccomp.RUNTIME_DEFAULT:
+        return None
+    return (
+        f"`isolation` '{policy.isolation}' with `seccomp` '{policy.seccomp}' is not supported yet"
+    )
+
+
+def policy_is_not_suspended(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """The kill switch."""
+    return "the policy is suspended" if policy.suspend else None
+
+
+def image_is_listed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """The agent's image."""
+    return unlisted_image("image", asked.image, policy.images)
+
+
+def inputs_are_listed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """Every input, by name or reference."""
+    sentences = (input_is_listed(item, policy) for item in asked.inputs)
+    return next(filter(None, sentences), None)
+
+
+def input_is_listed(item: Input, policy: AgentPolicySpec) -> str | None:
+    """One input; an input of no known kind is refused."""
+    field, allowed = f"inputs['{item.name}']", policy.inputs
+    if item.config_map is not None:
+        return unlisted_name(f"{field}.configMap.name", item.config_map.name, allowed.config_maps)
+    if item.persistent_volume_claim is not None:
+        name = item.persistent_volume_claim.claim_name
+        claims = allowed.persistent_volume_claims
+        return unlisted_name(f"{field}.persistentVolumeClaim.claimName", name, claims)
+    if item.image is not None:
+        return unlisted_image(f"{field}.image.reference", item.image.reference, allowed.images)
+    return f"`{field}` must have `configMap`, `persistentVolumeClaim` or `image`"
+
+
+def unlisted_image(field: str, asked: str, allowed: Sequence[AllowedImage]) -> str | None:
+    """None if the policy lists the reference."""
+    if any(asked == image.reference for image in allowed):
+        return None
+    return f"`{field}` '{asked}' must be an image that the policy lists"
+
+
+def unlisted_name(field: str, asked: str, allowed: Sequence[AllowedObject]) -> str | None:
+    """None if the policy lists the name, or any name."""
+    if any(item.name in (asked, "*") for item in allowed):
+        return None
+    return f"`{field}` '{asked}' must be one that the policy lists"
+
+
+def deadline_is_allowed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """How long it may run."""
+    given, bound = asked.active_deadline_seconds, policy.limits.active_deadline_seconds
+    if given is None or given <= bound:
+        return None
+    return f"`activeDeadlineSeconds` {given} must be less than or equal to {bound}"
+
+
+def cpu_is_allowed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """How much CPU."""
+    given, bound = asked.resources.cpu, policy.limits.cpu
+    return exceeds("resources.cpu", given, bound, quantity.millicores)
+
+
+def memory_is_allowed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """How much memory."""
+    given, bound = asked.resources.memory, policy.limits.memory
+    return exceeds("resources.memory", given, bound, quantity.number_of_bytes)
+
+
+def workspace_is_allowed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """How much scratch space."""
+    given = asked.workspace.size_limit if asked.workspace is not None else None
+    bound = policy.limits.workspace
+    return exceeds("workspace.sizeLimit", given, bound, quantity.number_of_bytes)
+
+
+def exceeds(field: str, given: str | None, bound: str, measure: Callable[[str], int]) -> str | None:
+    """None if nothing is given, or no more than the bound."""
+    if given is None or measure(given) <= measure(bound):
+        return None
+    return f"`{field}` '{given}' must be less than or equal to '{bound}'"
+
+
+CHECKS: tuple[Check, ...] = (
+    policy_is_not_suspended,
+    nothing_reserved_is_set,
+    nothing_reserved_is_asked,
+    isolation_is_supported,
+    image_is_listed,
+    deadline_is_allowed,
+    cpu_is_allowed,
+    memory_is_allowed,
+    workspace_is_allowed,
+    inputs_are_listed,
+)

@@ -1,0 +1,126 @@
+"""`evaluate`: may this run start, and with what? The last word before a cell is built.
+
+Admission asks the same questions first. They are asked again here because a run may be older
+than its policy, and because a fence that is checked in one place is one mistake away from none.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anchorhold.api.policy import AgentPolicySpec, Isolation, Seccomp
+from anchorhold.api.run import AgentRunSpec, AppliedPolicy, Effective, Input, Reason
+from anchorhold.policy import checks, digest, quantity
+from anchorhold.policy.grant import BoundPolicy, Grant, GrantedInput, Refusal, Request, Source
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigMapFacts:
+    """What matters of a ConfigMap that exists."""
+
+    immutable: bool
+    digest: str
+
+
+def evaluate(
+    request: Request,
+    policies: Sequence[BoundPolicy],
+    config_maps: Mapping[str, ConfigMapFacts],
+) -> Grant | Refusal:
+    """Judge a run by every policy that is bound to its namespace: all of them must allow it.
+
+    `config_maps` holds those of the run's ConfigMap inputs that exist. A run without a policy is
+    refused, and so is whatever no check allows.
+    """
+    if not policies:
+        return Refusal(Reason.NOT_ONBOARDED, "no AgentPolicy is bound to the namespace")
+    if (sentence := first_objection(request, policies)) is not None:
+        return Refusal(Reason.POLICY_REFUSED, sentence)
+    inputs = tuple(granted_input(item, config_maps) for item in request.spec.inputs)
+    unfit_ones = (unfit(item, config_maps) for item in inputs)
+    return next(filter(None, unfit_ones), None) or grant(request, policies, inputs)
+
+
+def first_objection(request: Request, policies: Sequence[BoundPolicy]) -> str | None:
+    """The sentence of the first check that fails, with the policy that it fails under."""
+    for policy in policies:
+        for check in checks.CHECKS:
+            if (sentence := check(request.spec, policy.spec)) is not None:
+                return f"{sentence} (AgentPolicy '{policy.name}')"
+    return None
+
+
+def granted_input(item: Input, config_maps: Mapping[str, ConfigMapFacts]) -> GrantedInput:
+    """An input in the form that the cell is built from. Its kind was checked before."""
+    if item.config_map is not None:
+        facts = config_maps.get(item.config_map.name)
+        known = facts.digest if facts is not None else ""
+        return GrantedInput(item.name, Source.CONFIG_MAP, item.config_map.name, known)
+    if item.persistent_volume_claim is not None:
+        return GrantedInput(item.name, Source.CLAIM, item.persistent_volume_claim.claim_name, "")
+    assert item.image is not None  # noqa: S101  # input_is_listed refused what has none of them
+    return GrantedInput(item.name, Source.IMAGE, item.image.reference, "")
+
+
+def unfit(item: GrantedInput, config_maps: Mapping[str, ConfigMapFacts]) -> Refusal | None:
+    """A ConfigMap must exist, and nobody may be able to change it once it was judged."""
+    if item.source is not Source.CONFIG_MAP:
+        return None
+    facts, field = config_maps.get(item.reference), f"`inputs['{item.name}'].configMap.name`"
+    if facts is None:
+        return Refusal(
+            Reason.INPUT_MISSING, f"{field} '{item.reference}' does not exist in the namespace"
+        )
+    if facts.immutable:
+        return None
+    return Refusal(
+        Reason.POLICY_REFUSED,
+        f"{field} '{item.reference}' must have `immutable: true`: add it to the ConfigMap and "
+        "create the run again",
+    )
+
+
+def grant(
+    request: Request, policies: Sequence[BoundPolicy], inputs: tuple[GrantedInput, ...]
+) -> Grant:
+    """Every limit resolved, and the digest over all that is granted, the task included."""
+    effective = resolve(request.spec, [policy.spec for policy in policies], inputs)
+    whole = [effective, request.spec.model_dump(mode="json"), request.uid]
+    return Grant(
+        request=request,
+        policies=tuple(
+            AppliedPolicy.parse({"name": p.name, "uid": p.uid, "generation": p.generation})
+            for p in policies
+        ),
+        inputs=inputs,
+        effective=Effective.parse({**effective, "digest": digest.of_value(whole)}),
+    )
+
+
+def resolve(
+    asked: AgentRunSpec, policies: Sequence[AgentPolicySpec], inputs: Sequence[GrantedInput]
+) -> dict[str, Any]:
+    """What the run asks for, else the tightest default, else the limit: nothing stays open."""
+    workspace = asked.workspace.size_limit if asked.workspace is not None else None
+    return {
+        "image": asked.image,
+        "activeDeadlineSeconds": asked.active_deadline_seconds
+        or tightest("active_deadline_seconds", policies, int),
+        "cpu": asked.resources.cpu or tightest("cpu", policies, quantity.millicores),
+        "memory": asked.resources.memory or tightest("memory", policies, quantity.number_of_bytes),
+        "workspace": workspace or tightest("workspace", policies, quantity.number_of_bytes),
+        "isolation": Isolation.USER_NAMESPACE.value,
+        "seccomp": Seccomp.RUNTIME_DEFAULT.value,
+        "inputs": [
+            {"name": i.name, "source": f"{i.source}/{i.reference}", "digest": i.digest}
+            for i in inputs
+        ],
+    }
+
+
+def tightest(
+    field: str, policies: Sequence[AgentPolicySpec], measure: Callable[[Any], int]
+) -> object:
+    """The smallest of each policy's default, or limit where it has no default."""
+    values = (getattr(p.defaults, field) or getattr(p.limits, field) for p in policies)
+    return min(values, key=measure)

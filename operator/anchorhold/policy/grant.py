@@ -1,0 +1,66 @@
+"""The verdicts: a Grant, from which a cell is built, or a Refusal, with the reason."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from anchorhold.api.policy import AgentPolicySpec
+from anchorhold.api.run import AgentRunSpec, AppliedPolicy, Effective, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A run that asks to be started: who it is, and what it asks for."""
+
+    namespace: str
+    name: str
+    uid: str
+    spec: AgentRunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPolicy:
+    """A policy that is bound to the run's namespace, as it was read."""
+
+    name: str
+    uid: str
+    generation: int
+    spec: AgentPolicySpec
+
+
+class Source(StrEnum):
+    """The kinds of input."""
+
+    CONFIG_MAP = "ConfigMap"
+    CLAIM = "PersistentVolumeClaim"
+    IMAGE = "Image"
+
+
+@dataclass(frozen=True, slots=True)
+class GrantedInput:
+    """An input that may be mounted; `digest` is that of a ConfigMap's content, else empty."""
+
+    name: str
+    source: Source
+    reference: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Everything that a cell may be and have. Only `policy.evaluate` makes one.
+
+    `effective` holds every resolved limit and the digest over all that was granted.
+    """
+
+    request: Request
+    policies: tuple[AppliedPolicy, ...]
+    inputs: tuple[GrantedInput, ...]
+    effective: Effective
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a run does not start: a reason of the API, and one sentence for its author."""
+
+    reason: Reason
+    message: str
