@@ -1,0 +1,87 @@
+# Anchorhold: `make demo` shows it, `make test` checks it, `make` lists the rest.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv/bin
+CLUSTER ?= onenode
+HELM ?= .cluster/bin/helm
+export PYTHONPATH := operator:tests
+export PYTHONDONTWRITEBYTECODE := 1
+
+ifneq ($(CLUSTER),onenode)
+$(error CLUSTER is '$(CLUSTER)', and must be 'onenode': other clusters are not supported yet)
+endif
+ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))'),True)
+$(error PYTHON is '$(PYTHON)', and must be Python 3.11 or newer)
+endif
+
+.PHONY: help env wheels cluster down demo generate format lint unit wiring cluster-test wheel test clean
+
+help: ## list what can be made
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+# ---- what is needed -------------------------------------------------------------------------
+.venv/.made: requirements/dev.txt
+	@echo 'Making .venv from requirements/dev.txt: about half a minute.' >&2
+	$(PYTHON) -m venv .venv
+	$(VENV)/pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+env: .venv/.made ## the developers' Python environment in .venv
+
+build/wheels/.made: requirements/runtime.txt requirements/pip.txt
+	@rm -rf build/wheels && mkdir -p build/wheels
+	$(PYTHON) -m pip download --quiet --require-hashes --only-binary=:all: --python-version 3.11 \
+	  $(foreach tag,manylinux2014 manylinux_2_17 manylinux_2_28,--platform $(tag)_$(shell uname -m)) \
+	  --platform any --dest build/wheels -r requirements/runtime.txt -r requirements/pip.txt
+	@touch $@
+
+wheels: build/wheels/.made ## the wheels that go into the image, each checked by its hash
+
+# ---- a real cluster -------------------------------------------------------------------------
+cluster: ## start a real Kubernetes node, sealed off; the kubeconfig is .cluster/kubeconfig
+	@$(PYTHON) -m onenode build
+	@$(PYTHON) -m onenode up
+
+down: ## remove the cluster and all that it left
+	@$(PYTHON) -m onenode down
+
+demo: cluster wheels ## run an untrusted agent on this source tree, from nothing
+	@$(PYTHON) -m demo
+
+# ---- checks ---------------------------------------------------------------------------------
+generate: env ## write what is generated: CRDs, their copies in the chart, manifests/install.yaml
+	$(VENV)/python -m anchorhold.api.schema crds
+	HELM=$(HELM) charts/generate.sh
+
+format: env ## lay the code out
+	$(VENV)/ruff format
+	$(VENV)/ruff check --fix
+
+lint: env ## layout, lint, types, layers
+	$(VENV)/ruff format --check
+	$(VENV)/ruff check
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+
+unit: env ## pure tests, with all branches of what decides
+	$(VENV)/python -m coverage run -m pytest tests/unit
+	$(VENV)/python -m coverage report
+
+wiring: env ## the controller against an emulated API server with faults
+	$(VENV)/python -m pytest tests/wiring
+
+cluster-test: env cluster wheels ## everything that counts, on the real node
+	$(VENV)/python -m pytest tests/cluster
+
+wheel: env ## build the wheel and import it alone
+	rm -rf dist && $(VENV)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
+	cd dist && PYTHONPATH="$$(echo *.whl)" ../$(VENV)/python -c 'import anchorhold.__main__'
+
+test: lint unit wiring wheel cluster-test ## all of the above; what to run before a commit
+	$(PYTHON) -m onenode status
+
+clean: down ## remove what was made, but not what is cached outside
+	rm -rf .venv build dist .cluster

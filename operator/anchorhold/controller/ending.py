@@ -1,0 +1,101 @@
+"""Reads from a Pod how its agent ended, or what keeps it from starting.
+
+The kubelet's words are few and shared: a missing seccomp profile, a missing image and a slow
+agent all end as 'DeadlineExceeded'. What tells them apart is whether the agent ever started.
+"""
+
+from dataclasses import dataclass
+
+from anchorhold.api.run import Reason
+from anchorhold.controller.observed import Pod, Termination
+
+IMAGE_OBSTACLES = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "RegistryUnavailable",
+        "ImageInspectError",
+        "SignatureValidationFailed",
+    }
+)
+# The kubelet refuses a Pod that the scheduler gave it, for instance because the node just filled.
+REJECTIONS = ("OutOf", "Unexpected", "NodeAffinity", "Preempt")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended, or would end if it cannot start: the reason and a sentence."""
+
+    reason: Reason
+    message: str
+
+
+def of(pod: Pod) -> Outcome | None:
+    """How the Pod ended; None while it has not."""
+    if pod.phase not in ("Succeeded", "Failed"):
+        return None
+    if pod.reason == "Evicted":
+        return evicted(pod)
+    if pod.termination is None or pod.termination.started is None:
+        return never_started(pod)
+    return ended_from_outside(pod) or by_exit(pod.termination)
+
+
+def ended_from_outside(pod: Pod) -> Outcome | None:
+    """Somebody else ended the agent: its exit code says nothing about it."""
+    if pod.reason == "DeadlineExceeded":
+        message = "the agent ran longer than `activeDeadlineSeconds`"
+        return Outcome(Reason.DEADLINE_EXCEEDED, message)
+    if pod.reason:
+        return Outcome(Reason.LOST, f"the node ended the cell: {pod.reason}: {pod.message}")
+    if pod.deleting and pod.phase == "Failed":
+        return Outcome(Reason.LOST, "somebody deleted the cell's Pod while the agent ran")
+    return None
+
+
+def by_itself(pod: Pod) -> bool:
+    """Whether the exit code is the agent's own."""
+    return not pod.reason and not pod.deleting
+
+
+def by_exit(ended: Termination) -> Outcome:
+    """The agent ended by itself, or the kernel ended it for its memory."""
+    if ended.reason == "OOMKilled":
+        return Outcome(Reason.OUT_OF_MEMORY, "the agent used more than `resources.memory`")
+    if ended.exit_code == 0:
+        return Outcome(Reason.COMPLETED, "the agent ended with exit code 0")
+    return Outcome(Reason.AGENT_FAILED, f"the agent ended with exit code {ended.exit_code}")
+
+
+def evicted(pod: Pod) -> Outcome:
+    """The kubelet ended the cell for its disk use, or because the node itself ran short."""
+    mine = "ephemeral" in pod.message or "emptyDir" in pod.message
+    if mine and "node was low" not in pod.message:
+        return Outcome(Reason.DISK_EXCEEDED, pod.message)
+    return Outcome(Reason.LOST, f"the node ran short and ended the cell: {pod.message}")
+
+
+def never_started(pod: Pod) -> Outcome:
+    """The Pod is over and the agent never ran: say what kept it."""
+    if pod.reason.startswith(REJECTIONS):
+        return Outcome(Reason.UNSCHEDULABLE, f"the node refused the cell: {pod.message}")
+    waiting = obstacle(pod)
+    if waiting is not None:
+        return waiting
+    return Outcome(Reason.LOST, f"the agent never started: {pod.reason}: {pod.message}")
+
+
+def obstacle(pod: Pod) -> Outcome | None:
+    """What keeps the Pod from starting, as far as somebody says so; None if nobody does."""
+    words = f"{pod.obstacle}: {pod.obstacle_message}"
+    if "persistentvolumeclaim" in pod.obstacle_message and "not found" in pod.obstacle_message:
+        return Outcome(Reason.INPUT_MISSING, pod.obstacle_message)
+    if pod.obstacle == "Unschedulable":
+        return Outcome(Reason.UNSCHEDULABLE, f"no node can take the cell: {pod.obstacle_message}")
+    if pod.obstacle in IMAGE_OBSTACLES:
+        return Outcome(Reason.IMAGE_UNAVAILABLE, words)
+    if pod.obstacle in ("", "ContainerCreating", "PodInitializing"):
+        return None
+    return Outcome(Reason.LOST, f"the node could not make the cell: {words}")

@@ -1,0 +1,180 @@
+"""What the controller sees: slim, frozen views of runs and Pods, read once at the edge."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from anchorhold import names
+from anchorhold.api.run import AgentRunSpec
+from anchorhold.policy.evaluate import ConfigMapFacts
+from anchorhold.policy.grant import BoundPolicy, Refusal, Request
+
+Document = Mapping[str, Any]
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An AgentRun. `request` is a sentence instead where this version can't read the spec."""
+
+    key: Key
+    uid: str
+    version: int
+    generation: int
+    created: datetime
+    deleting: bool
+    request: Request | str
+    status: Document
+
+    @property
+    def finished(self) -> bool:
+        """Whether the record says how it ended; it never changes after that."""
+        return any(
+            condition["type"] == "Succeeded" and condition["status"] != "Unknown"
+            for condition in self.status.get("conditions", ())
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """How the agent's container ended, in the kubelet's words."""
+
+    exit_code: int
+    reason: str
+    message: str
+    started: str | None
+    finished: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A cell's Pod. `obstacle` is what the scheduler or the kubelet waits for, if it says so."""
+
+    name: str
+    uid: str
+    owner_name: str
+    owner_uid: str
+    created: datetime
+    deleting: bool
+    phase: str
+    reason: str
+    message: str
+    node: str
+    record: Document
+    obstacle: str
+    obstacle_message: str
+    running_since: str | None
+    termination: Termination | None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All that a decision may depend on.
+
+    `sees_pods` is false where the controller cannot list Pods (yet), `vanished` says that it made
+    the cell and the cell is gone, `place` counts the unfinished runs that go before this one.
+    """
+
+    run: Run
+    pod: Pod | None
+    sees_pods: bool
+    vanished: bool
+    policies: tuple[BoundPolicy, ...] | Refusal
+    config_maps: Mapping[str, ConfigMapFacts]
+    place: int
+    now: datetime
+
+
+def read_run(document: Document) -> Run:
+    """The view of an AgentRun as the API server sent it."""
+    metadata = document["metadata"]
+    return Run(
+        key=(metadata["namespace"], metadata["name"]),
+        uid=metadata["uid"],
+        version=int(metadata["resourceVersion"]),
+        generation=metadata["generation"],
+        created=moment(metadata["creationTimestamp"]),
+        deleting="deletionTimestamp" in metadata,
+        request=read_request(document),
+        status=document.get("status") or {},
+    )
+
+
+def read_request(document: Document) -> Request | str:
+    """What the run asks for, or why this version does not understand it."""
+    metadata = document["metadata"]
+    try:
+        spec = AgentRunSpec.parse(document["spec"])
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(str(part) for part in fault["loc"])
+        return f"`{field}` cannot be read by this version: {fault['msg']}"
+    return Request(metadata["namespace"], metadata["name"], metadata["uid"], spec)
+
+
+def read_pod(document: Document) -> Pod:
+    """The view of a cell's Pod. One that lost its owner has an empty owner."""
+    metadata, status = document["metadata"], document.get("status") or {}
+    owner: Document = next(iter(metadata.get("ownerReferences") or ()), {})
+    state = agent_state(status)
+    obstacle, obstacle_message = read_obstacle(status, state.get("waiting"))
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        owner_name=owner.get("name", ""),
+        owner_uid=owner.get("uid", ""),
+        created=moment(metadata["creationTimestamp"]),
+        deleting="deletionTimestamp" in metadata,
+        phase=status.get("phase", "Pending"),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        node=document["spec"].get("nodeName", ""),
+        record=read_record(metadata.get("annotations") or {}),
+        obstacle=obstacle,
+        obstacle_message=obstacle_message,
+        running_since=(state.get("running") or {}).get("startedAt"),
+        termination=read_termination(state.get("terminated")),
+    )
+
+
+def agent_state(status: Document) -> Document:
+    """The state of the agent's container: waiting, running or terminated."""
+    containers = status.get("containerStatuses") or ()
+    states = (c["state"] for c in containers if c["name"] == names.AGENT_CONTAINER)
+    return next(states, {})
+
+
+def read_termination(terminated: Document | None) -> Termination | None:
+    """How the container ended. A kubelet that never started it reports no `startedAt`."""
+    if terminated is None:
+        return None
+    return Termination(
+        exit_code=terminated["exitCode"],
+        reason=terminated.get("reason", ""),
+        message=terminated.get("message", ""),
+        started=terminated.get("startedAt"),
+        finished=terminated.get("finishedAt"),
+    )
+
+
+def read_obstacle(status: Document, waiting: Document | None) -> tuple[str, str]:
+    """What keeps the Pod from starting: the scheduler's word, else the kubelet's."""
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        return scheduled.get("reason", ""), scheduled.get("message", "")
+    return (waiting or {}).get("reason", ""), (waiting or {}).get("message", "")
+
+
+def read_record(annotations: Document) -> Document:
+    """What was granted, as the cell itself carries it; admission keeps it as we wrote it."""
+    return dict(json.loads(annotations.get(names.EFFECTIVE_ANNOTATION, "{}")))
+
+
+def moment(text: str) -> datetime:
+    """A Kubernetes time (RFC 3339)."""
+    return datetime.fromisoformat(text)

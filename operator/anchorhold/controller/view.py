@@ -1,0 +1,183 @@
+"""What the controller knows of the cluster, and all that a decision about one run hangs on."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+
+from anchorhold import names
+from anchorhold.cluster import client, informer, paths
+from anchorhold.controller.observed import Key, Observed, Pod, Run, read_pod
+from anchorhold.controller.runs import Runs
+from anchorhold.policy import digest, fence
+from anchorhold.policy.evaluate import ConfigMapFacts
+from anchorhold.policy.grant import BoundPolicy, Refusal
+
+PAGE = 500
+RESYNC_SECONDS = 600.0
+
+_log = logging.getLogger(__name__)
+Document = dict[str, Any]
+# Told that runs of these names are to be looked at.
+LookAt = Callable[[set[Key]], None]
+
+
+class View:
+    """The runs, Pods, policies and bindings as far as they are known.
+
+    `launched` holds the uid of each run whose Pod this process has made: the watch shows the Pod a
+    little later, and until then nobody may conclude that there is none.
+    """
+
+    def __init__(self, api: client.Client, look_at: LookAt, jitter: random.Random) -> None:
+        self._api = api
+        self._jitter = jitter
+        self._group = asyncio.TaskGroup()
+        self._look_at = look_at
+        self.runs = Runs()
+        self.launched: dict[Key, str] = {}
+        self.pods: dict[str, informer.Informer[Pod]] = {}
+        self.policies: informer.Informer[BoundPolicy | Refusal] = informer.Informer(
+            api, paths.agent_policies(names.POLICY_NAMESPACE), fence.read_policy, self._on_policy
+        )
+        self.bindings: informer.Informer[fence.Binding | None] = informer.Informer(
+            api, paths.policy_bindings(), fence.read_binding, self._on_binding
+        )
+
+    async def run(self, on_synced: Callable[[], None]) -> None:
+        """Keep the view true, for ever; cancel it to stop.
+
+        `on_synced` is called once all policies, bindings and runs have been listed: before that,
+        nothing may be decided.
+        """
+        async with self._group as group:
+            for source in (self.policies, self.bindings):
+                group.create_task(source.run(self._jitter))
+                await source.synced.wait()
+            await self.resync()
+            on_synced()
+            group.create_task(self._resync_for_ever())
+
+    async def resync(self) -> None:
+        """List all runs, and look at each that changed unseen."""
+        documents: list[Document] = []
+        async for page in self._api.pages(paths.agent_runs(), PAGE):
+            documents += page["items"]
+        self._look_at(self.runs.replace(documents, int(page["metadata"]["resourceVersion"])))
+
+    async def _resync_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(RESYNC_SECONDS * self._jitter.uniform(0.9, 1.1))
+            try:
+                await self.resync()
+            except (client.ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                _log.warning("resync: %s %s", type(error).__name__, error)
+
+    def feed(self, kind: str | None, document: Document) -> None:
+        """Take an event about an AgentRun."""
+        deleted = kind == "DELETED"
+        self._look_at(self.runs.remove(document) if deleted else self.runs.put(document))
+
+    def wrote(self, document: Document) -> None:
+        """Take a run as the API server returned it after our own write."""
+        self._look_at(self.runs.put(document))
+
+    async def observe(self, run: Run, now: datetime) -> Observed:
+        """Everything that the decision about a run depends on."""
+        source = self.pods.get(run.key[0])
+        sees_pods = source is not None and source.synced.is_set()
+        found = [pod for pod in self.pods_of(run.key) if pod.owner_uid == run.uid]
+        pod = found[0] if found else await self._just_launched(run)
+        return Observed(
+            run=run,
+            pod=pod,
+            sees_pods=sees_pods,
+            vanished=pod is None and self.launched.get(run.key) == run.uid,
+            policies=self.policies_of(run.key[0]),
+            config_maps={} if pod is not None or run.finished else await self._config_maps(run),
+            place=self._place_of(run),
+            now=now,
+        )
+
+    def _place_of(self, run: Run) -> int:
+        """How many unfinished runs of its namespace go before this one."""
+        order = [other.uid for other in self.in_turn(run.key[0])]
+        return order.index(run.uid) if run.uid in order else 0
+
+    async def _just_launched(self, run: Run) -> Pod | None:
+        """The Pod that we made and that the watch has not shown yet: the API server knows."""
+        if self.launched.get(run.key) != run.uid:
+            return None
+        try:
+            return read_pod(
+                await self._api.get(paths.pod(run.key[0], names.child_name(run.key[1], run.uid)))
+            )
+        except client.ApiError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    async def _config_maps(self, run: Run) -> Mapping[str, ConfigMapFacts]:
+        """Those of the run's ConfigMap inputs that exist."""
+        inputs = () if isinstance(run.request, str) else run.request.spec.inputs
+        wanted = {item.config_map.name for item in inputs if item.config_map is not None}
+        facts = {name: await self._config_map(run.key[0], name) for name in sorted(wanted)}
+        return {name: fact for name, fact in facts.items() if fact is not None}
+
+    async def _config_map(self, namespace: str, name: str) -> ConfigMapFacts | None:
+        try:
+            document = await self._api.get(paths.config_map(namespace, name))
+        except client.ApiError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        immutable = document.get("immutable") is True
+        return ConfigMapFacts(immutable, digest.of_config_map(document))
+
+    def policies_of(self, namespace: str) -> tuple[BoundPolicy, ...] | Refusal:
+        """The policies that hold in a namespace, as its bindings say."""
+        bindings = [binding for binding in self.bindings.store.values() if binding is not None]
+        stored = {name: policy for (_, name), policy in self.policies.store.items()}
+        return fence.resolve(fence.bound_policies(namespace, bindings), stored)
+
+    def pods_of(self, key: Key) -> list[Pod]:
+        """The Pods that say they belong to a run of this name."""
+        source = self.pods.get(key[0])
+        pods = source.store.values() if source is not None else ()
+        return [pod for pod in pods if pod.owner_name == key[1]]
+
+    def in_turn(self, namespace: str) -> list[Run]:
+        """The unfinished runs of a namespace: those with a cell, then the others by age."""
+        source = self.pods.get(namespace)
+        pods = source.store.values() if source is not None else ()
+        celled = {pod.owner_uid for pod in pods} | set(self.launched.values())
+        runs = self.runs.unfinished(namespace)
+        return sorted(runs, key=lambda run: run.uid not in celled)
+
+    def _on_policy(self, *_: object) -> None:
+        for namespace in self.pods:
+            self._look_at({run.key for run in self.runs.unfinished(namespace)})
+
+    def _on_binding(self, _: object, old: fence.Binding | None, new: fence.Binding | None) -> None:
+        """Watch the Pods of each namespace that is bound; a bound one stays watched."""
+        for namespace in {binding.namespace for binding in (old, new) if binding is not None}:
+            if namespace not in self.pods:
+                self.pods[namespace] = self._watch_pods(namespace)
+            self._look_at({run.key for run in self.runs.unfinished(namespace)})
+
+    def _watch_pods(self, namespace: str) -> informer.Informer[Pod]:
+        """An informer of the cells of one namespace; whoever runs the view starts it."""
+
+        def on_pod(_: object, old: Pod | None, new: Pod | None) -> None:
+            pods = (pod for pod in (old, new) if pod is not None)
+            self._look_at({(namespace, pod.owner_name) for pod in pods})
+
+        path = paths.pods(namespace)
+        found = informer.Informer(self._api, path, read_pod, on_pod, names.RUN_LABEL)
+        self._group.create_task(found.run(self._jitter))
+        return found

@@ -1,0 +1,79 @@
+"""Everything that the controller writes: cells, statuses, Events, and the end of a Pod."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from anchorhold.api.run import Reason
+from anchorhold.cluster import client, paths
+from anchorhold.controller import cells, events, metrics, plan
+from anchorhold.controller.observed import Observed, Pod, Run
+from anchorhold.controller.view import View
+from anchorhold.policy.grant import Grant
+
+_log = logging.getLogger(__name__)
+Document = dict[str, Any]
+
+
+class Writer:
+    """Carries plans out, and tells the view what it wrote."""
+
+    def __init__(self, api: client.Client, view: View) -> None:
+        self._api = api
+        self._view = view
+
+    async def apply(self, observed: Observed, decided: plan.Plan) -> None:
+        """Write what a plan says, in the order that survives a crash."""
+        if decided.launch is not None:
+            await self._launch(observed, decided.launch)
+        if decided.status is not None:
+            await self._report(observed.run, decided.status)
+        if decided.delete_pod is not None:
+            await self.delete(observed.run.key[0], decided.delete_pod)
+
+    async def _launch(self, observed: Observed, grant: Grant) -> None:
+        """Make the cell. A denial is shown and tried again: it may be a quota or a late sync."""
+        try:
+            refusal = await cells.launch(self._api, grant)
+        except client.ApiError as error:
+            if error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY):
+                waiting = plan.report(observed, Reason.PENDING, error.message, accepted="True")
+                await self._report(observed.run, waiting)
+            raise
+        if refusal is None:
+            self._view.launched[observed.run.key] = grant.request.uid
+            return
+        await self._report(observed.run, plan.end(observed, refusal.reason, refusal.message).status)
+
+    async def _report(self, run: Run, wanted: Document | None) -> None:
+        """Write a status. The uid goes with it, so that a namesake never gets another's end."""
+        if wanted is None:
+            return
+        namespace, name = run.key
+        body = {"metadata": {"uid": run.uid}, "status": wanted}
+        try:
+            stored = await self._api.patch(paths.agent_run_status(namespace, name), body)
+        except client.ApiError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return
+            raise
+        self._view.wrote(stored)
+        await self._announce(run, wanted)
+
+    async def _announce(self, run: Run, written: Document) -> None:
+        """Say once what a run has come to: a log line, a figure, and an Event if it failed."""
+        succeeded = next(c for c in written["conditions"] if c["type"] == "Succeeded")
+        reason, message = succeeded["reason"], succeeded["message"]
+        metrics.TRANSITIONS.labels(reason).inc()
+        where = {"namespace": run.key[0], "run": run.key[1], "uid": run.uid}
+        _log.info("run", extra={**where, "reason": reason, "detail": message})
+        if succeeded["status"] != "False":
+            return
+        try:
+            await self._api.create(paths.events(run.key[0]), events.of_run(run, reason, message))
+        except client.ApiError as error:
+            _log.warning("no Event was written: %s", error, extra=where)
+
+    async def delete(self, namespace: str, pod: Pod) -> None:
+        """Delete this very Pod; a namesake is spared."""
+        await self._api.delete(paths.pod(namespace, pod.name), pod.uid)

@@ -1,0 +1,90 @@
+"""Installs Anchorhold into the test cluster the way a user does: images, charts, a tenant."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from bed.kube import Document, Kubectl
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CLUSTER = CHECKOUT / ".cluster"
+SYSTEM, POLICIES = "anchorhold-system", "anchorhold-policies"
+
+
+def say(text: str) -> None:
+    """Tell whoever waits what is going on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(*command: str | Path, env: dict[str, str] | None = None) -> str:
+    """Run a command and return its output; what it says meanwhile is seen."""
+    words = [str(word) for word in command]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False, env=env)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words[:4])} failed with {done.returncode}\n{done.stdout}")
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The cluster at `.cluster`, and what is installed there."""
+
+    @cached_property
+    def kubectl(self) -> Kubectl:
+        """The cluster as its administrator sees it."""
+        return Kubectl(CLUSTER / "bin" / "kubectl", CLUSTER / "kubeconfig")
+
+    def image(self, name: str, context: Path) -> str:
+        """Build an image, push it into the cluster's registry, return its reference by digest."""
+        words = ("-m", "onenode", "image", name, "--context", str(context))
+        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "tests")}
+        return run(sys.executable, *words, env=environment)
+
+    def helm(self, *arguments: str) -> str:
+        """Run helm against the cluster."""
+        helm = CLUSTER / "bin" / "helm"
+        return run(helm, "--kubeconfig", CLUSTER / "kubeconfig", *arguments)
+
+    def chart(self, release: str, chart: str, **values: str) -> None:
+        """Install a chart or bring it up to date, and wait until it is ready."""
+        settings = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+        self.helm(
+            "upgrade", "--install", release, str(CHECKOUT / "charts" / chart),
+            "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "120s", *settings,
+        )  # fmt: skip
+
+    def controller(self) -> None:
+        """Build the controller's image and install the chart with it."""
+        reference = self.image("anchorhold/anchorhold", CHECKOUT)
+        self.chart("anchorhold", "anchorhold", **{"image.reference": reference})
+
+    def tenant(self, namespace: str, *policies: str, authors: tuple[str, ...] = ()) -> None:
+        """Onboard a namespace under policies that exist, for authors that are users."""
+        values = {"namespace.name": namespace}
+        values |= {f"policies[{place}]": name for place, name in enumerate(policies)}
+        for place, author in enumerate(authors):
+            values |= {f"authors[{place}].kind": "User", f"authors[{place}].name": author}
+        self.chart(namespace, "anchorhold-tenant", **values)
+
+
+def policy(name: str, image: str, **spec: object) -> Document:
+    """An AgentPolicy with small limits that allows one image, and what `spec` says beyond that."""
+    limits = {
+        "activeDeadlineSeconds": 300,
+        "cpu": "500m",
+        "memory": "256Mi",
+        "workspace": "64Mi",
+        "activeRuns": 5,
+        "queuedRuns": 20,
+    }
+    return {
+        "apiVersion": "anchorhold.dev/v1alpha1",
+        "kind": "AgentPolicy",
+        "metadata": {"name": name, "namespace": POLICIES},
+        "spec": {"images": [{"reference": image}], "limits": limits, **spec},
+    }
