@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import random
+import threading
 from datetime import UTC, datetime
 
 import kopf
@@ -31,7 +32,7 @@ def clock() -> datetime:
     return datetime.now(UTC)  # noqa: TID251  # the one place
 
 
-async def operate(server: client.Server, port: int, stop: asyncio.Event | None = None) -> None:
+async def operate(server: client.Server, port: int, stop: threading.Event | None = None) -> None:
     """Run the controller against an API server until `stop` is set, or a signal comes."""
     async with client.session(server) as http:
         api = client.Client(http, server.url, metrics.count_request)
@@ -43,7 +44,9 @@ async def operate(server: client.Server, port: int, stop: asyncio.Event | None =
             await served.cleanup()
 
 
-async def run_until_stopped(loop: Loop, server: client.Server, stop: asyncio.Event | None) -> None:
+async def run_until_stopped(
+    loop: Loop, server: client.Server, stop: threading.Event | None
+) -> None:
     """The loop and Kopf beside each other: when either ends, both do."""
 
     def login() -> kopf.AiohttpSession:
@@ -52,13 +55,13 @@ async def run_until_stopped(loop: Loop, server: client.Server, stop: asyncio.Eve
     async with asyncio.TaskGroup() as group:
         work = group.create_task(loop.run())
         await kopf.operator(
-            registry=shell.registry(login, loop.view.feed),
+            registry=shell.registry(login, loop.view.feed, work.cancel),
             settings=shell.settings(),
+            identity=shell.IDENTITY,
             standalone=True,
             clusterwide=True,
             stop_flag=stop,
         )
-        work.cancel()
 
 
 def is_healthy(loop: Loop) -> bool:

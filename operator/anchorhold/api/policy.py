@@ -1,4 +1,4 @@
-"""AgentPolicy: what the runs of a namespace may do. No author and no agent writes where it lives."""
+"""AgentPolicy: what the runs of a namespace may do. It lives where no author may write."""
 
 from enum import StrEnum
 

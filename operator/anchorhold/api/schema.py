@@ -14,7 +14,8 @@ import yaml
 from anchorhold import names
 from anchorhold.api.base import Type, rule
 from anchorhold.api.policy import AgentPolicy
-from anchorhold.api.run import AgentRun, ConditionType, Reason
+from anchorhold.api.run import AgentRun
+from anchorhold.api.status import ConditionType, Reason
 
 Schema = dict[str, Any]
 DROPPED = ("title", "additionalProperties", "$defs")
@@ -93,7 +94,11 @@ def agent_run() -> Schema:
         rule(
             f"size(self.metadata.name) <= {names.MAX_RUN_NAME}",
             f"`metadata.name` must have at most {names.MAX_RUN_NAME} characters",
-        )
+        ),
+        rule(
+            "!self.metadata.name.contains('.')",
+            "`metadata.name` must be a DNS label: lower-case letters, digits and dashes",
+        ),
     ]
     version["additionalPrinterColumns"] = [
         column("STATUS", '.status.conditions[?(@.type=="Succeeded")].reason'),

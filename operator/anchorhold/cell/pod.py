@@ -86,10 +86,7 @@ def agent(grant: Grant) -> metadata.Manifest:
             read_only("task", names.TASK_DIRECTORY),
             {"name": "workspace", "mountPath": names.WORKSPACE_DIRECTORY},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # a mount of the cell, not a file
-            *(
-                read_only(f"input-{item.name}", f"{names.INPUTS_DIRECTORY}/{item.name}")
-                for item in grant.inputs
-            ),
+            *(input_mount(item) for item in grant.inputs),
         ],
     }
 
@@ -112,6 +109,11 @@ def read_only(volume: str, path: str) -> metadata.Manifest:
         "readOnly": True,
         "recursiveReadOnly": "Enabled",
     }
+
+
+def input_mount(item: GrantedInput) -> metadata.Manifest:
+    """Where the agent finds one input."""
+    return read_only(f"input-{item.name}", f"{names.INPUTS_DIRECTORY}/{item.name}")
 
 
 def input_volume(item: GrantedInput) -> metadata.Manifest:

@@ -14,7 +14,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 import aiohttp
 
-from anchorhold.cluster import client
+from anchorhold.cluster import backoff, client
 
 T = TypeVar("T")
 Key: TypeAlias = tuple[str | None, str]
@@ -70,7 +70,9 @@ class Informer(Generic[T]):
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 # Cut off: the version that was seen last is where to go on.
                 _log.warning("%s: %s %s", self._path, type(error).__name__, error)
-            await asyncio.sleep(floor + self._pause() * jitter.uniform(0.5, 1.0))
+            self._failures += 1
+            pause = backoff.seconds(self._failures, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(floor + pause * jitter.uniform(0.5, 1.0))
 
     async def _list(self) -> None:
         """Replace the copy with what there is, and so learn what was deleted unseen."""
@@ -135,10 +137,6 @@ class Informer(Generic[T]):
             self._version = None
         _log.warning("%s: %s", self._path, error)
         return error.retry_after or 0.0
-
-    def _pause(self) -> float:
-        self._failures = min(self._failures + 1, 10)
-        return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (self._failures - 1))
 
 
 def _key(item: client.Manifest) -> Key:

@@ -14,13 +14,13 @@ from typing import Generic, TypeVar
 
 import aiohttp
 
-from anchorhold.cluster import client
+from anchorhold.cluster import backoff, client
 
 K = TypeVar("K", bound=Hashable)
 
 FIRST_BACKOFF_SECONDS = 0.2
 LONGEST_BACKOFF_SECONDS = 60.0
-BACKOFF_SPREAD = 0.3
+BACKOFF_SPREAD = (0.7, 1.3)
 # A 403 is a spent quota or a missing right: neither is cured within seconds.
 FORBIDDEN_SECONDS = 30.0
 
@@ -129,14 +129,10 @@ class Queue(Generic[K]):
 
     def _retry(self, key: K, error: Exception) -> None:
         self._failures[key] += 1
-        seconds = _floor(error) + self._backoff(self._failures[key])
+        pause = backoff.seconds(self._failures[key], FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS)
+        seconds = _floor(error) + pause * self._jitter.uniform(*BACKOFF_SPREAD)
         _log.warning("%s: %s %s; again in %.1f s", key, type(error).__name__, error, seconds)
         self.add_after(key, seconds)
-
-    def _backoff(self, failures: int) -> float:
-        exponent = min(failures - 1, 10)
-        seconds = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0**exponent)
-        return seconds * self._jitter.uniform(1 - BACKOFF_SPREAD, 1 + BACKOFF_SPREAD)
 
     def _promote(self, key: K) -> None:
         """Move a key that has become urgent out of the ordinary line."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from anchorhold.api.run import Reason
+from anchorhold.api.status import Reason
 from anchorhold.cell import pod, task
 from anchorhold.cluster import client, paths
 from anchorhold.policy.grant import Grant, Refusal

@@ -6,7 +6,7 @@ agent all end as 'DeadlineExceeded'. What tells them apart is whether the agent 
 
 from dataclasses import dataclass
 
-from anchorhold.api.run import Reason
+from anchorhold.api.status import Reason
 from anchorhold.controller.observed import Pod, Termination
 
 IMAGE_OBSTACLES = frozenset(
@@ -32,15 +32,20 @@ class Outcome:
     message: str
 
 
+LOST_TRACK = Outcome(Reason.LOST, "the node lost track of the agent")
+
+
 def of(pod: Pod) -> Outcome | None:
     """How the Pod ended; None while it has not."""
     if pod.phase not in ("Succeeded", "Failed"):
         return None
     if pod.reason == "Evicted":
         return evicted(pod)
-    if pod.termination is None or pod.termination.started is None:
+    if not has_started(pod):
         return never_started(pod)
-    return ended_from_outside(pod) or by_exit(pod.termination)
+    if (outcome := ended_from_outside(pod)) is not None:
+        return outcome
+    return LOST_TRACK if pod.termination is None else by_exit(pod.termination)
 
 
 def ended_from_outside(pod: Pod) -> Outcome | None:
@@ -51,8 +56,14 @@ def ended_from_outside(pod: Pod) -> Outcome | None:
     if pod.reason:
         return Outcome(Reason.LOST, f"the node ended the cell: {pod.reason}: {pod.message}")
     if pod.deleting and pod.phase == "Failed":
-        return Outcome(Reason.LOST, "somebody deleted the cell's Pod while the agent ran")
+        return Outcome(Reason.LOST, "somebody deleted the cell's Pod")
     return None
+
+
+def has_started(pod: Pod) -> bool:
+    """Whether the agent ran at all, as far as the kubelet says."""
+    ended = pod.termination
+    return pod.running_since is not None or (ended is not None and ended.started is not None)
 
 
 def by_itself(pod: Pod) -> bool:
@@ -71,7 +82,7 @@ def by_exit(ended: Termination) -> Outcome:
 
 def evicted(pod: Pod) -> Outcome:
     """The kubelet ended the cell for its disk use, or because the node itself ran short."""
-    mine = "ephemeral" in pod.message or "emptyDir" in pod.message
+    mine = "ephemeral" in pod.message or "EmptyDir" in pod.message
     if mine and "node was low" not in pod.message:
         return Outcome(Reason.DISK_EXCEEDED, pod.message)
     return Outcome(Reason.LOST, f"the node ran short and ended the cell: {pod.message}")
@@ -81,10 +92,13 @@ def never_started(pod: Pod) -> Outcome:
     """The Pod is over and the agent never ran: say what kept it."""
     if pod.reason.startswith(REJECTIONS):
         return Outcome(Reason.UNSCHEDULABLE, f"the node refused the cell: {pod.message}")
+    if pod.termination is not None and pod.termination.reason == "ContainerStatusUnknown":
+        return LOST_TRACK
     waiting = obstacle(pod)
     if waiting is not None:
         return waiting
-    return Outcome(Reason.LOST, f"the agent never started: {pod.reason}: {pod.message}")
+    words = ": ".join(filter(None, (pod.reason, pod.message)))
+    return Outcome(Reason.LOST, f"the agent never started: {words or 'the node does not say why'}")
 
 
 def obstacle(pod: Pod) -> Outcome | None:

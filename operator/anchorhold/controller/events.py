@@ -10,8 +10,11 @@ from anchorhold.controller.observed import Run
 MAX_MESSAGE = 1_024
 
 
-def of_run(run: Run, reason: str, message: str) -> dict[str, Any]:
-    """A warning about a run; its name is deterministic, so that a repeat is the same Event."""
+def of_run(run: Run, reason: str, message: str, at: str) -> dict[str, Any]:
+    """A warning about a run, `at` a time in RFC 3339.
+
+    Its name is deterministic, so that a repeat is the same Event.
+    """
     namespace, name = run.key
     return {
         "apiVersion": "v1",
@@ -28,4 +31,7 @@ def of_run(run: Run, reason: str, message: str) -> dict[str, Any]:
             "uid": run.uid,
         },
         "source": {"component": names.CONTROLLER},
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": 1,
     }

@@ -71,16 +71,23 @@ class Pod:
     termination: Termination | None
 
 
+def is_live(pod: Pod) -> bool:
+    """Whether the Pod may still do something, and nobody has told it to go."""
+    return not pod.deleting and pod.phase not in ("Succeeded", "Failed")
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """All that a decision may depend on.
 
-    `sees_pods` is false where the controller cannot list Pods (yet), `vanished` says that it made
-    the cell and the cell is gone, `place` counts the unfinished runs that go before this one.
+    `watched` says that the namespace is bound and its Pods are watched, `sees_pods` that they have
+    been listed, `vanished` that the controller made the cell and the cell is gone. `place` counts
+    what goes before this run: unfinished runs, and cells of others that still live.
     """
 
     run: Run
     pod: Pod | None
+    watched: bool
     sees_pods: bool
     vanished: bool
     policies: tuple[BoundPolicy, ...] | Refusal
@@ -171,8 +178,16 @@ def read_obstacle(status: Document, waiting: Document | None) -> tuple[str, str]
 
 
 def read_record(annotations: Document) -> Document:
-    """What was granted, as the cell itself carries it; admission keeps it as we wrote it."""
-    return dict(json.loads(annotations.get(names.EFFECTIVE_ANNOTATION, "{}")))
+    """What was granted, as the cell itself carries it; admission keeps it as we wrote it.
+
+    A Pod from before its namespace was bound may carry anything: it counts as nothing.
+    """
+    try:
+        record = json.loads(annotations.get(names.EFFECTIVE_ANNOTATION, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    known = ("policies", "effective") if isinstance(record, dict) else ()
+    return {field: record[field] for field in known if field in record}
 
 
 def moment(text: str) -> datetime:

@@ -7,19 +7,20 @@ between two writes changes nothing in the end.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, assert_never
 
 from anchorhold import names
-from anchorhold.api.run import Reason
+from anchorhold.api.status import Reason
 from anchorhold.controller import ending, status
-from anchorhold.controller.observed import Observed, Pod, Run
+from anchorhold.controller.observed import Observed, Pod, Run, is_live
 from anchorhold.policy import queueing
 from anchorhold.policy.evaluate import evaluate
 from anchorhold.policy.grant import BoundPolicy, Grant, Refusal
 
 # How long something may keep a run from starting. The kubelet's own deadline does not cover this:
-# an unschedulable Pod never starts its clock.
+# an unschedulable Pod never starts its clock. A new node takes longer to come than a registry.
 START_SECONDS = 60.0
+SCHEDULE_SECONDS = 180.0
 # How often to look for what nobody tells us of.
 LOOK_SECONDS = 2.0
 # What may still turn up in that time: a ConfigMap or a binding that is applied after the run.
@@ -54,54 +55,75 @@ def decide(observed: Observed) -> Plan:
     return start(observed)
 
 
-def is_live(pod: Pod) -> bool:
-    """Whether the Pod may still do something, and nobody has told it to go."""
-    return not pod.deleting and pod.phase not in ("Succeeded", "Failed")
-
-
 def start(observed: Observed) -> Plan:
     """A run without a cell: grant it one, let it wait, or refuse it."""
     verdict = judge(observed)
+    if verdict is None:
+        message = "the controller has not listed the namespace's Pods yet"
+        waiting = report(observed, Reason.PENDING, message, accepted="Unknown")
+        # Only its status says that a run was given a place: that word stays.
+        kept = is_queued(observed.run)
+        return Plan(status=None if kept else waiting, look_again=LOOK_SECONDS)
     if isinstance(verdict, Refusal):
         return refuse(observed, verdict)
     assert not isinstance(observed.policies, Refusal)  # noqa: S101  # judge has refused those
     return take_turn(observed, verdict, observed.policies)
 
 
-def judge(observed: Observed) -> Grant | Refusal:
-    """The verdict of the policies, or why they could not even be asked."""
+def judge(observed: Observed) -> Grant | Refusal | None:
+    """The verdict of the policies, or why they could not even be asked.
+
+    None while the Pods are unseen, as they are after every restart: there may be a cell already,
+    and a run that has waited long must not be refused for that.
+    """
+    if observed.watched and not observed.sees_pods:
+        return None
     request = observed.run.request
     if isinstance(request, str):
         return Refusal(Reason.POLICY_REFUSED, request)
     if isinstance(observed.policies, Refusal):
         return observed.policies
     if not observed.sees_pods:
-        return Refusal(Reason.NOT_ONBOARDED, "the controller cannot list the namespace's Pods")
+        return None
     return evaluate(request, observed.policies, observed.config_maps)
 
 
 def take_turn(observed: Observed, grant: Grant, policies: tuple[BoundPolicy, ...]) -> Plan:
     """A granted run starts when it is its turn."""
     active, queued = queueing.bounds(policies)
-    match queueing.turn(observed.place, policies):
+    turn = queueing.turn(observed.place, policies)
+    match turn:
         case queueing.Turn.NOW:
             return Plan(launch=grant)
         case queueing.Turn.LATER:
-            message = f"{active} runs are active, as many as `activeRuns` allows"
-            return Plan(status=report(observed, Reason.QUEUED, message, accepted="True"))
+            return Plan(status=queue(observed, active))
+        case queueing.Turn.NEVER if is_queued(observed.run):
+            # Of two runs of the same second the later may go first: nobody loses a place for it.
+            return Plan(status=queue(observed, active))
         case queueing.Turn.NEVER:
-            message = (
-                f"{queued} runs are waiting already, as many as `queuedRuns` allows: create the "
-                "run again later"
-            )
-            return end(observed, Reason.POLICY_REFUSED, message)
+            message = f"`queuedRuns` is {queued}, and as many wait: create the run again later"
+            return end(observed, Reason.POLICY_REFUSED, message, accepted="False")
+        case _:
+            assert_never(turn)
+
+
+def queue(observed: Observed, active: int) -> dict[str, Any] | None:
+    """The status of a run that waits for its turn."""
+    message = f"`activeRuns` is {active}, and as many are active"
+    return report(observed, Reason.QUEUED, message, accepted="True")
+
+
+def is_queued(run: Run) -> bool:
+    """Whether the run was given a place before."""
+    conditions = run.status.get("conditions", ())
+    return any(condition["reason"] == Reason.QUEUED for condition in conditions)
 
 
 def refuse(observed: Observed, refusal: Refusal) -> Plan:
     """A refusal is final, unless what is missing may just be on its way."""
-    left = seconds_left(observed.run.created, observed.now)
+    left = seconds_left(START_SECONDS, observed.run.created, observed.now)
     if refusal.reason not in PASSING or left <= 0:
-        return end(observed, refusal.reason, refusal.message)
+        return end(observed, refusal.reason, refusal.message, accepted="False")
     waiting = report(observed, Reason.PENDING, refusal.message, accepted="Unknown")
     return Plan(status=waiting, look_again=min(left, LOOK_SECONDS))
 
@@ -109,22 +131,53 @@ def refuse(observed: Observed, refusal: Refusal) -> Plan:
 def follow(observed: Observed, pod: Pod) -> Plan:
     """A run with a cell: record that it runs, how it ended, or what keeps it from starting."""
     if (outcome := ending.of(pod)) is not None:
+        if outcome.reason is Reason.LOST and not ending.has_started(pod):
+            outcome = missing_config_map(observed) or outcome
         return end(observed, outcome.reason, outcome.message)
     if pod.running_since is not None:
         return Plan(status=report(observed, Reason.RUNNING, "", accepted="True"))
-    obstacle = ending.obstacle(pod)
-    if obstacle is None:
+    if ending.has_started(pod):
+        # The agent has ended, and the Pod has not quite: it will say how.
         return Plan()
-    left = seconds_left(pod.created, observed.now)
+    return await_start(observed, pod)
+
+
+def await_start(observed: Observed, pod: Pod) -> Plan:
+    """A cell whose agent has not started: say what it waits for, and do not wait for ever."""
+    obstacle = ending.obstacle(pod) or missing_config_map(observed)
+    patience = SCHEDULE_SECONDS if is_unschedulable(obstacle) else START_SECONDS
+    left = seconds_left(patience, pod.created, observed.now)
+    if obstacle is None:
+        # Nobody complains: a large image may take its time, which the kubelet's deadline bounds.
+        return Plan(look_again=left if left > 0 else START_SECONDS)
     if left <= 0:
         return end(observed, obstacle.reason, obstacle.message)
     waiting = report(observed, Reason.PENDING, obstacle.message, accepted="True")
     return Plan(status=waiting, look_again=left)
 
 
-def end(observed: Observed, reason: Reason, message: str) -> Plan:
+def is_unschedulable(obstacle: ending.Outcome | None) -> bool:
+    """Whether the cell waits for a node."""
+    return obstacle is not None and obstacle.reason is Reason.UNSCHEDULABLE
+
+
+def missing_config_map(observed: Observed) -> ending.Outcome | None:
+    """An input that was there when the cell was made and is not any more: no component says so.
+
+    An agent that was seen to run had it.
+    """
+    request = observed.run.request
+    if isinstance(request, str) or "startTime" in observed.run.status:
+        return None
+    wanted = (item.config_map.name for item in request.spec.inputs if item.config_map is not None)
+    gone = next((name for name in wanted if name not in observed.config_maps), None)
+    if gone is None:
+        return None
+    return ending.Outcome(Reason.INPUT_MISSING, f"ConfigMap '{gone}' does not exist any more")
+
+
+def end(observed: Observed, reason: Reason, message: str, *, accepted: str = "True") -> Plan:
     """The last word on a run. What is left of its cell goes once this is written."""
-    accepted = "False" if reason in status.REFUSED else "True"
     return Plan(status=report(observed, reason, message, accepted=accepted))
 
 
@@ -171,9 +224,9 @@ def completion(run: Run, observed: Observed, reason: Reason) -> Mapping[str, Any
     return {"completionTime": known or finished or status.instant(observed.now)}
 
 
-def seconds_left(since: datetime, now: datetime) -> float:
-    """How much of the time to start is left."""
-    return START_SECONDS - (now - since).total_seconds()
+def seconds_left(patience: float, since: datetime, now: datetime) -> float:
+    """How much is left of so many seconds."""
+    return patience - (now - since).total_seconds()
 
 
 def child_pod(run: Run) -> str:

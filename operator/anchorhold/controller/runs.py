@@ -18,6 +18,7 @@ class Runs:
 
     def __init__(self) -> None:
         self._runs: dict[Key, Run] = {}
+        self._gone: dict[Key, int] = {}
 
     def get(self, key: Key) -> Run | None:
         """The run of this name, as far as is known."""
@@ -35,7 +36,8 @@ class Runs:
         """Take a version of a run, unless a newer one is known."""
         run = read_run(document)
         known = self._runs.get(run.key)
-        if known is not None and known.version >= run.version:
+        seen = self._gone.get(run.key, -1) if known is None else known.version
+        if seen >= run.version:
             return set()
         self._runs[run.key] = run
         return {run.key}
@@ -44,12 +46,15 @@ class Runs:
         """Take note that a run is gone."""
         run = read_run(document)
         known = self._runs.get(run.key)
-        if known is None or known.version > run.version:
+        if known is not None and known.version > run.version:
             return set()
-        return self._drop(run.key)
+        # The answer to our own last write may come later than the news that the run is gone.
+        self._gone[run.key] = run.version
+        return self._drop(run.key) if known is not None else set()
 
     def replace(self, documents: Iterable[Document], version: int) -> set[Key]:
         """Take a list of all runs, as it was at `version`."""
+        self._gone = {key: seen for key, seen in self._gone.items() if seen > version}
         listed, changed = set(), set[Key]()
         for document in documents:
             listed.add((document["metadata"]["namespace"], document["metadata"]["name"]))

@@ -14,6 +14,8 @@ import kopf
 from anchorhold import names
 from anchorhold.controller.view import Document
 
+# Kopf would name itself after the user, and ours has no name in any image.
+IDENTITY: Any = names.CONTROLLER
 # Below the Pod's grace period, so that Kubernetes need not kill us.
 EXIT_SECONDS = 25
 
@@ -37,9 +39,14 @@ class NoDiff(kopf.DiffBaseStorage):
 
 
 def registry(
-    login: Callable[[], kopf.AiohttpSession], feed: Callable[[str | None, Document], None]
+    login: Callable[[], kopf.AiohttpSession],
+    feed: Callable[[str | None, Document], None],
+    stop: Callable[[], object],
 ) -> kopf.OperatorRegistry:
-    """The only two things that Kopf does: log in, and pass events on."""
+    """The only three things that Kopf does: log in, pass events on, and say when it ends.
+
+    `stop` must end all tasks of ours: Kopf would wait five seconds for them, and then cancel them.
+    """
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
@@ -49,6 +56,10 @@ def registry(
     @kopf.on.event(names.GROUP, names.VERSION, "agentruns", registry=handlers)
     async def _event(event: kopf.RawEvent, **_: Any) -> None:  # noqa: ANN401
         feed(event["type"], dict(event["object"]))
+
+    @kopf.on.cleanup(registry=handlers)
+    async def _cleanup(**_: Any) -> None:  # noqa: ANN401
+        stop()
 
     return handlers
 
@@ -65,6 +76,9 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.server_timeout = 290
     chosen.watching.connect_timeout = 10
     chosen.process.ultimate_exiting_timeout = EXIT_SECONDS
+    # Kopf keeps a task for each object that it saw lately, and waits for all of them at the end.
+    chosen.queueing.idle_timeout = 0.1
+    chosen.queueing.exit_timeout = 1.0
     return chosen
 
 

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from anchorhold.api.run import ConditionType, Reason
+from anchorhold.api.status import ConditionType, Reason
 from anchorhold.policy import digest
 
 Document = dict[str, Any]
 
 UNDER_WAY = (Reason.PENDING, Reason.QUEUED, Reason.RUNNING)
-REFUSED = (Reason.POLICY_REFUSED, Reason.POLICY_CONFLICT, Reason.NOT_ONBOARDED)
 MAX_MESSAGE = 2_048
 # The kubelet keeps so many bytes of a termination message, and no more.
 RESULT_BYTES = 4_096

@@ -12,7 +12,8 @@ import aiohttp
 
 from anchorhold import names
 from anchorhold.cluster import client, informer, paths
-from anchorhold.controller.observed import Key, Observed, Pod, Run, read_pod
+from anchorhold.controller import ending
+from anchorhold.controller.observed import Key, Observed, Pod, Run, is_live, read_pod
 from anchorhold.controller.runs import Runs
 from anchorhold.policy import digest, fence
 from anchorhold.policy.evaluate import ConfigMapFacts
@@ -20,6 +21,7 @@ from anchorhold.policy.grant import BoundPolicy, Refusal
 
 PAGE = 500
 RESYNC_SECONDS = 600.0
+RETRY_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 Document = dict[str, Any]
@@ -59,9 +61,12 @@ class View:
             for source in (self.policies, self.bindings):
                 group.create_task(source.run(self._jitter))
                 await source.synced.wait()
-            await self.resync()
-            on_synced()
-            group.create_task(self._resync_for_ever())
+            while True:
+                listed = await self._try_to_resync()
+                if listed:
+                    on_synced()
+                seconds = RESYNC_SECONDS if listed else RETRY_SECONDS
+                await asyncio.sleep(seconds * self._jitter.uniform(0.9, 1.1))
 
     async def resync(self) -> None:
         """List all runs, and look at each that changed unseen."""
@@ -70,13 +75,14 @@ class View:
             documents += page["items"]
         self._look_at(self.runs.replace(documents, int(page["metadata"]["resourceVersion"])))
 
-    async def _resync_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(RESYNC_SECONDS * self._jitter.uniform(0.9, 1.1))
-            try:
-                await self.resync()
-            except (client.ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
-                _log.warning("resync: %s %s", type(error).__name__, error)
+    async def _try_to_resync(self) -> bool:
+        """Whether all runs could be listed."""
+        try:
+            await self.resync()
+        except (client.ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            _log.warning("runs could not be listed: %s %s", type(error).__name__, error)
+            return False
+        return True
 
     def feed(self, kind: str | None, document: Document) -> None:
         """Take an event about an AgentRun."""
@@ -96,18 +102,22 @@ class View:
         return Observed(
             run=run,
             pod=pod,
+            watched=source is not None,
             sees_pods=sees_pods,
             vanished=pod is None and self.launched.get(run.key) == run.uid,
             policies=self.policies_of(run.key[0]),
-            config_maps={} if pod is not None or run.finished else await self._config_maps(run),
+            config_maps=await self._config_maps(run, pod),
             place=self._place_of(run),
             now=now,
         )
 
     def _place_of(self, run: Run) -> int:
-        """How many unfinished runs of its namespace go before this one."""
+        """What goes before this run: unfinished runs, and cells that outlive their runs."""
         order = [other.uid for other in self.in_turn(run.key[0])]
-        return order.index(run.uid) if run.uid in order else 0
+        source = self.pods.get(run.key[0])
+        live = [pod for pod in source.store.values() if is_live(pod)] if source is not None else []
+        left_over = sum(pod.owner_uid not in order for pod in live)
+        return left_over + order.index(run.uid) if run.uid in order else 0
 
     async def _just_launched(self, run: Run) -> Pod | None:
         """The Pod that we made and that the watch has not shown yet: the API server knows."""
@@ -122,8 +132,10 @@ class View:
                 return None
             raise
 
-    async def _config_maps(self, run: Run) -> Mapping[str, ConfigMapFacts]:
-        """Those of the run's ConfigMap inputs that exist."""
+    async def _config_maps(self, run: Run, pod: Pod | None) -> Mapping[str, ConfigMapFacts]:
+        """Those of the run's ConfigMap inputs that exist; nobody asks once the agent started."""
+        if run.finished or (pod is not None and ending.has_started(pod)):
+            return {}
         inputs = () if isinstance(run.request, str) else run.request.spec.inputs
         wanted = {item.config_map.name for item in inputs if item.config_map is not None}
         facts = {name: await self._config_map(run.key[0], name) for name in sorted(wanted)}

@@ -4,7 +4,7 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from anchorhold.api.run import Reason
+from anchorhold.api.status import Reason
 from anchorhold.cluster import client, paths
 from anchorhold.controller import cells, events, metrics, plan
 from anchorhold.controller.observed import Observed, Pod, Run
@@ -46,11 +46,15 @@ class Writer:
         await self._report(observed.run, plan.end(observed, refusal.reason, refusal.message).status)
 
     async def _report(self, run: Run, wanted: Document | None) -> None:
-        """Write a status. The uid goes with it, so that a namesake never gets another's end."""
+        """Write a status, onto the very version that was judged: a conflict is tried again.
+
+        The version also tells a run from a later one of its name. The uid would not: the API
+        server ignores it in a patch of the status.
+        """
         if wanted is None:
             return
         namespace, name = run.key
-        body = {"metadata": {"uid": run.uid}, "status": wanted}
+        body = {"metadata": {"resourceVersion": str(run.version)}, "status": wanted}
         try:
             stored = await self._api.patch(paths.agent_run_status(namespace, name), body)
         except client.ApiError as error:
@@ -69,8 +73,9 @@ class Writer:
         _log.info("run", extra={**where, "reason": reason, "detail": message})
         if succeeded["status"] != "False":
             return
+        event = events.of_run(run, reason, message, succeeded["lastTransitionTime"])
         try:
-            await self._api.create(paths.events(run.key[0]), events.of_run(run, reason, message))
+            await self._api.create(paths.events(run.key[0]), event)
         except client.ApiError as error:
             _log.warning("no Event was written: %s", error, extra=where)
 

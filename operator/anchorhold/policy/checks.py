@@ -1,10 +1,11 @@
 """The questions that a run must pass, each one function: None, or the sentence of a refusal."""
 
+import re
 from collections.abc import Callable, Sequence
 
 from anchorhold.api import policy as policy_api
 from anchorhold.api import run as run_api
-from anchorhold.api.base import first_reserved
+from anchorhold.api.base import DIGEST_PATTERN, first_reserved
 from anchorhold.api.policy import AgentPolicySpec, AllowedImage, AllowedObject, Isolation, Seccomp
 from anchorhold.api.run import AgentRunSpec, Input
 from anchorhold.policy import quantity
@@ -63,7 +64,9 @@ def input_is_listed(item: Input, policy: AgentPolicySpec) -> str | None:
 
 
 def unlisted_image(field: str, asked: str, allowed: Sequence[AllowedImage]) -> str | None:
-    """None if the policy lists the reference."""
+    """None if the policy lists the reference, and nobody can move it to other content."""
+    if re.fullmatch(DIGEST_PATTERN, asked) is None:
+        return f"`{field}` '{asked}' must be 'repository@sha256:' and 64 hexadecimal digits"
     if any(asked == image.reference for image in allowed):
         return None
     return f"`{field}` '{asked}' must be an image that the policy lists"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from anchorhold.api.policy import AgentPolicySpec, Isolation, Seccomp
-from anchorhold.api.run import AgentRunSpec, AppliedPolicy, Effective, Input, Reason
+from anchorhold.api.run import AgentRunSpec, Input
+from anchorhold.api.status import AppliedPolicy, Effective, Reason
 from anchorhold.policy import checks, digest, quantity
 from anchorhold.policy.grant import BoundPolicy, Grant, GrantedInput, Refusal, Request, Source
 
@@ -121,6 +122,6 @@ def resolve(
 def tightest(
     field: str, policies: Sequence[AgentPolicySpec], measure: Callable[[Any], int]
 ) -> object:
-    """The smallest of each policy's default, or limit where it has no default."""
-    values = (getattr(p.defaults, field) or getattr(p.limits, field) for p in policies)
-    return min(values, key=measure)
+    """The smallest of all defaults and limits: a default never opens what a limit closes."""
+    values = (getattr(part, field) for p in policies for part in (p.defaults, p.limits))
+    return min((value for value in values if value is not None), key=measure)

@@ -9,10 +9,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anchorhold import names
-from anchorhold.api.run import Reason
-from anchorhold.policy.grant import Refusal
+from pydantic import ValidationError
 
+from anchorhold import names
+from anchorhold.api.policy import AgentPolicySpec
+from anchorhold.api.status import Reason
+from anchorhold.policy.grant import BoundPolicy, Refusal
+
+# As many as a run's status can name.
+MAX_POLICIES = 8
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
 
@@ -74,6 +79,9 @@ def bound_policies(namespace: str, bindings: Iterable[Binding]) -> tuple[str, ..
             f"the admission bindings of namespace '{namespace}' name different AgentPolicies: "
             "install the chart anchorhold-tenant for it again",
         )
+    if len(bound[0]) > MAX_POLICIES:
+        sentence = f"namespace '{namespace}' is bound to more than {MAX_POLICIES} AgentPolicies"
+        return Refusal(Reason.POLICY_CONFLICT, sentence)
     return tuple(sorted(bound[0]))
 
 
@@ -83,3 +91,41 @@ def not_onboarded(namespace: str, missing: list[str]) -> str:
         f"namespace '{namespace}' has no binding of {', '.join(missing)}: "
         "a platform admin must install the chart anchorhold-tenant for it"
     )
+
+
+def resolve(
+    bound: tuple[str, ...] | Refusal, stored: Mapping[str, BoundPolicy | Refusal]
+) -> tuple[BoundPolicy, ...] | Refusal:
+    """The policies behind the names that are bound, or why they cannot be applied.
+
+    One policy that is missing or not understood makes the whole namespace refuse.
+    """
+    if isinstance(bound, Refusal):
+        return bound
+    found: list[BoundPolicy] = []
+    for name in bound:
+        policy = stored.get(name)
+        if policy is None:
+            return Refusal(
+                Reason.NOT_ONBOARDED, f"AgentPolicy '{name}', which is bound, does not exist"
+            )
+        if isinstance(policy, Refusal):
+            return policy
+        found.append(policy)
+    return tuple(found)
+
+
+def read_policy(document: Mapping[str, Any]) -> BoundPolicy | Refusal:
+    """A policy as it was read; one with a field that this version does not know is void."""
+    metadata = document["metadata"]
+    try:
+        spec = AgentPolicySpec.parse(document["spec"])
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(str(part) for part in fault["loc"])
+        return Refusal(
+            Reason.POLICY_REFUSED,
+            f"AgentPolicy '{metadata['name']}' cannot be applied by this version: "
+            f"`{field}`: {fault['msg']}",
+        )
+    return BoundPolicy(metadata["name"], metadata["uid"], metadata["generation"], spec)

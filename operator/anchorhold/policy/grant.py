@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from anchorhold.api.policy import AgentPolicySpec
-from anchorhold.api.run import AgentRunSpec, AppliedPolicy, Effective, Reason
+from anchorhold.api.run import AgentRunSpec
+from anchorhold.api.status import AppliedPolicy, Effective, Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,28 @@
+{{/* The only place of the controller: admission knows its ServiceAccount by this namespace. */}}
+{{- define "anchorhold.checked" -}}
+{{- if ne .Release.Namespace "anchorhold-system" -}}
+{{- fail (printf "the release must be installed into the namespace 'anchorhold-system', not '%s': add `--namespace anchorhold-system --create-namespace`" .Release.Namespace) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "anchorhold.podSecurity" -}}
+pod-security.kubernetes.io/enforce: restricted
+pod-security.kubernetes.io/enforce-version: {{ .Values.podSecurityVersion }}
+pod-security.kubernetes.io/audit: restricted
+pod-security.kubernetes.io/audit-version: {{ .Values.podSecurityVersion }}
+pod-security.kubernetes.io/warn: restricted
+pod-security.kubernetes.io/warn-version: {{ .Values.podSecurityVersion }}
+{{- end -}}
+
+{{/* Subjects of a binding, from the values' short form. */}}
+{{- define "anchorhold.subjects" -}}
+{{- range . }}
+- kind: {{ .kind }}
+  {{- if eq .kind "ServiceAccount" }}
+  namespace: {{ .namespace }}
+  {{- else }}
+  apiGroup: rbac.authorization.k8s.io
+  {{- end }}
+  name: {{ .name | quote }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,131 @@
+"""What the cluster tests do again and again: submit a run, wait for its end, stop the controller."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+from bed.kube import Document, Kubectl, wait_for
+
+_numbers = itertools.count(1)
+SECONDS = 90
+
+
+def document(namespace: str, name: str, **spec: Any) -> Document:  # noqa: ANN401
+    """An AgentRun."""
+    return {
+        "apiVersion": "anchorhold.dev/v1alpha1",
+        "kind": "AgentRun",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"task": "Do what the test says.", **spec},
+    }
+
+
+def condition(run: Document, kind: str = "Succeeded") -> Document:
+    """One condition of a run."""
+    return next(c for c in run["status"]["conditions"] if c["type"] == kind)
+
+
+@dataclass
+class Agents:
+    """Runs of one author in one namespace."""
+
+    author: Kubectl
+    admin: Kubectl
+    namespace: str
+    image: str
+    submitted: list[str] = field(default_factory=list)
+
+    def document(self, code: str = "", **spec: Any) -> Document:  # noqa: ANN401
+        """A run of a Python program, under a name of its own."""
+        name = f"run-{next(_numbers)}"
+        return document(self.namespace, name, **{"image": self.image, "args": [code], **spec})
+
+    def submit(self, code: str = "", **spec: Any) -> str:  # noqa: ANN401
+        """Create a run as its author does; returns its name. Raises RefusedError."""
+        created = self.author.create(self.document(code, **spec))
+        self.submitted.append(created["metadata"]["name"])
+        return self.submitted[-1]
+
+    def get(self, name: str) -> Document:
+        """The run as it is."""
+        run = self.author.get("agentrun", name, self.namespace)
+        assert run is not None, f"the run {name} is gone"
+        return run
+
+    def until(self, name: str, *reasons: str) -> Document:
+        """The run, once `Succeeded` has one of the reasons."""
+
+        def look() -> Document | None:
+            run = self.get(name)
+            return run if condition(run)["reason"] in reasons else None
+
+        try:
+            return wait_for(look, SECONDS, f"{name} to become {' or '.join(reasons)}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.get(name)['status']}") from None
+
+    def end(self, name: str) -> Document:
+        """The run, once it has ended."""
+
+        def look() -> Document | None:
+            run = self.get(name)
+            return run if condition(run)["status"] != "Unknown" else None
+
+        return wait_for(look, SECONDS, f"{name} to end")
+
+    def pods(self, name: str) -> list[Document]:
+        """The Pods that belong to the run of this name, by owner."""
+        pods = self.admin.items("pods", self.namespace)
+        return [p for p in pods if any(o["name"] == name for o in owners(p))]
+
+    def remove_all(self) -> None:
+        """Delete every run of this test, and wait until its cells are gone."""
+        for name in self.submitted:
+            self.admin.delete("agentrun", name, self.namespace, "--wait=true")
+        wait_for(
+            lambda: not any(self.pods(name) for name in self.submitted),
+            SECONDS,
+            "no cell to be left",
+        )
+
+
+def owners(document: Document) -> list[Document]:
+    """Who owns an object."""
+    return list(document["metadata"].get("ownerReferences", []))
+
+
+@dataclass
+class Controller:
+    """The controller's Deployment."""
+
+    admin: Kubectl
+    namespace: str
+
+    def stop(self) -> None:
+        """Scale to zero, and wait until the Pod is gone."""
+        self._scale(0)
+        wait_for(lambda: not self.pods(), SECONDS, "the controller's Pod to be gone")
+
+    def start(self) -> None:
+        """Scale to one, and wait until it is ready."""
+        self._scale(1)
+        self.admin("-n", self.namespace, "rollout", "status", "deployment/anchorhold-controller")
+
+    def kill(self) -> None:
+        """End the process at once, as a crash does; the Deployment makes a new Pod."""
+        for pod in self.pods():
+            name = pod["metadata"]["name"]
+            self.admin.delete("pod", name, self.namespace, "--grace-period=0", "--force")
+
+    def pods(self) -> list[Document]:
+        """The controller's Pods."""
+        pods = self.admin.items("pods", self.namespace)
+        return [p for p in pods if p["metadata"]["name"].startswith("anchorhold-controller-")]
+
+    def _scale(self, replicas: int) -> None:
+        self.admin(
+            "-n", self.namespace, "scale", "deployment/anchorhold-controller",
+            f"--replicas={replicas}",
+        )  # fmt: skip

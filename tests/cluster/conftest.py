@@ -1,0 +1,190 @@
+"""The real cluster, with Anchorhold installed once and one tenant onboarded.
+
+`make cluster-test` starts the node; everything here talks to it as its users do.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agents import Agents, Controller
+from bad_input import LABELS, SHOWN_LATER, asked
+from bed.installation import CLUSTER, SYSTEM, Installation, policy
+from bed.kube import Document, Kubectl
+from onenode.node import dead_components
+
+TENANT, PATIENT, AUTHOR = "team-test", "team-patient", "alice"
+
+
+@pytest.fixture(scope="session")
+def bed() -> Installation:
+    """The cluster with the controller installed from this checkout."""
+    found = Installation()
+    found.controller()
+    return found
+
+
+@pytest.fixture(scope="session")
+def kubectl(bed: Installation) -> Kubectl:
+    """The cluster as its administrator sees it."""
+    return bed.kubectl
+
+
+@pytest.fixture(scope="session")
+def image(bed: Installation) -> str:
+    """The test agent's image, by digest."""
+    return bed.image("tests/agent", Path(__file__).parent / "agent")
+
+
+@pytest.fixture(scope="session")
+def tenant(bed: Installation, image: str) -> str:
+    """A namespace that is bound to the AgentPolicy of its own name."""
+    written = wide_policy(TENANT, image)
+    bed.kubectl.apply(written)
+    bed.tenant(TENANT, TENANT, authors=(AUTHOR,))
+    return TENANT
+
+
+def wide_policy(name: str, image: str) -> Document:
+    """A policy that allows what the tests ask for, and more CPU than the node has."""
+    allowed = {
+        "configMaps": [{"name": "*"}],
+        "persistentVolumeClaims": [{"name": "*"}],
+        "images": [{"reference": image}],
+    }
+    defaults = {"cpu": "100m", "memory": "64Mi", "activeDeadlineSeconds": 200}
+    written = policy(name, image, defaults=defaults, inputs=allowed)
+    written["spec"]["limits"]["cpu"] = "8"
+    written["spec"]["images"] += [{"reference": reference} for reference in unavailable(image)]
+    return written
+
+
+def unavailable(image: str) -> list[str]:
+    """References that the policy allows and no node can get."""
+    registry = image.split("/", 1)[0]
+    return [
+        "203.0.113.10:5999/agent@sha256:" + "2" * 64,
+        f"{registry}/tests/agent@sha256:" + "3" * 64,
+    ]
+
+
+@pytest.fixture(scope="session")
+def author(kubectl: Kubectl, tenant: str) -> Kubectl:  # onboards the author
+    """The cluster as someone who submits runs sees it."""
+    return kubectl.acting_as(AUTHOR, "system:authenticated")
+
+
+@pytest.fixture(scope="session")
+def places(kubectl: Kubectl, bed: Installation) -> Iterator[None]:  # installs
+    """Two namespaces that nobody onboarded properly."""
+    for name, labels in LABELS.items():
+        metadata = {"name": name, "labels": labels}
+        kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    yield
+    for name in LABELS:
+        kubectl.delete("namespace", name, "", "--wait=false")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def submitted(
+    bed: Installation,
+    places: None,
+    image: str,
+) -> Iterator[dict[str, tuple[str, str]]]:
+    """Every run whose status must say what is wrong: kind -> namespace and name."""
+    kubectl = bed.kubectl
+    kubectl.apply(wide_policy(PATIENT, image))
+    bed.tenant(PATIENT, PATIENT)
+    where = {"name": "mutable", "namespace": PATIENT}
+    kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": where, "data": {"a": "b"}})
+    made: dict[str, tuple[str, str]] = {}
+    for row in SHOWN_LATER:
+        run = asked(row, PATIENT, image)
+        kubectl.delete("agentrun", run["metadata"]["name"], run["metadata"]["namespace"])
+        metadata = kubectl.create(run)["metadata"]
+        made[row["kind"]] = metadata["namespace"], metadata["name"]
+    yield made
+    for namespace, name in made.values():
+        kubectl.delete("agentrun", name, namespace)
+
+
+@pytest.fixture
+def agents(author: Kubectl, kubectl: Kubectl, tenant: str, image: str) -> Iterator[Agents]:
+    """Submits runs, and removes them after the test."""
+    found = Agents(author, kubectl, tenant, image)
+    yield found
+    found.remove_all()
+
+
+@pytest.fixture
+def controller(kubectl: Kubectl) -> Iterator[Controller]:
+    """The controller's Deployment; it runs again after the test."""
+    found = Controller(kubectl, SYSTEM)
+    yield found
+    found.start()
+
+
+@pytest.fixture(autouse=True)
+def _every_component_lives() -> Iterator[None]:
+    """A dead enforcer or kubelet says nothing by itself, and would make tests pass for nothing."""
+    yield
+    assert dead_components() == []
+
+
+@pytest.fixture
+def settings(author: Kubectl, tenant: str) -> Iterator[str]:
+    """An immutable ConfigMap of the author's."""
+    made = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "settings", "namespace": tenant},
+        "immutable": True,
+        "data": {"key": "value"},
+    }
+    author.create(made)
+    yield "settings"
+    author.delete("configmap", "settings", tenant)
+
+
+@pytest.fixture
+def claim(kubectl: Kubectl, tenant: str) -> Iterator[str]:
+    """A claim on a volume that an administrator has filled."""
+    folder = CLUSTER / "volumes" / "test-tree"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "file").write_text("content\n", encoding="utf-8")
+    made = [
+        volume("test-tree", tenant, str(folder)),
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "tree", "namespace": tenant},
+            "spec": {
+                "accessModes": ["ReadOnlyMany"],
+                "storageClassName": "",
+                "volumeName": "test-tree",
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        },
+    ]
+    for document in made:
+        kubectl.apply(document)
+    yield "tree"
+    kubectl.delete("persistentvolumeclaim", "tree", tenant)
+    kubectl.delete("persistentvolume", "test-tree")
+
+
+def volume(name: str, namespace: str, path: str) -> Document:
+    """A PersistentVolume that is a folder of the node."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadOnlyMany"],
+            "storageClassName": "",
+            "claimRef": {"namespace": namespace, "name": "tree"},
+            "hostPath": {"path": path, "type": "Directory"},
+        },
+    }

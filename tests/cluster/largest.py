@@ -1,0 +1,96 @@
+"""The largest AgentPolicy, AgentRun and cell that the API takes: admission must afford them."""
+
+from bed.kube import Document
+from examples import twin
+
+INPUTS = 16
+LONGEST_WORD = "x" * 1_024
+SOURCE_FIELD = {"configMap": "name", "persistentVolumeClaim": "claimName", "image": "reference"}
+LISTS = {"configMap": "configMaps", "persistentVolumeClaim": "persistentVolumeClaims"}
+
+
+def reference(repository: str, number: int) -> str:
+    """An image reference of the greatest length."""
+    return f"example.com/{repository}/{number:03}/".ljust(191, "x") + f"@sha256:{number:064x}"
+
+
+def longest_name(number: int) -> str:
+    """The name of an object, of the greatest length."""
+    return f"n{number:03}".ljust(253, "x")
+
+
+# As many entries as the CRD takes, and as long: what admission rules cost depends on it.
+POLICY: Document = {
+    "images": [{"reference": reference("agents", number)} for number in range(64)],
+    "inputs": {
+        "configMaps": [{"name": longest_name(number)} for number in range(64)],
+        "persistentVolumeClaims": [{"name": longest_name(number)} for number in range(64)],
+        "images": [{"reference": reference("data", number)} for number in range(64)],
+    },
+}
+
+
+def source(kind: str, number: int) -> Document:
+    """What an input of this kind reads."""
+    value = reference("data", number) if kind == "image" else longest_name(number)
+    return {SOURCE_FIELD[kind]: value}
+
+
+def unlisted(kind: str) -> str:
+    """What is on no list, and is found out at its end."""
+    return str(source(kind, 64)[SOURCE_FIELD[kind]])
+
+
+def environment() -> list[Document]:
+    """As many variables as a run may have."""
+    return [
+        {"name": f"V{number:02}".ljust(128, "x"), "value": LONGEST_WORD} for number in range(32)
+    ]
+
+
+def largest_run(namespace: str, kind: str) -> tuple[Document, list[Document]]:
+    """The run, and what its inputs read: the last entries of the policy's list."""
+    run = twin("run").posted(namespace)
+    sources = [source(kind, 63 - number) for number in range(INPUTS)]
+    run["spec"] |= {
+        "task": "x" * 65_536,
+        "image": reference("agents", 63),
+        "command": [LONGEST_WORD] * 8,
+        "args": [LONGEST_WORD] * 32,
+        "env": environment(),
+        "inputs": [{"name": input_name(n), kind: item} for n, item in enumerate(sources)],
+    }
+    return run, sources
+
+
+def largest_pod(namespace: str, kind: str) -> tuple[Document, list[Document]]:
+    """Its cell, and the sources of its inputs' volumes."""
+    pod = twin("pod").posted(namespace)
+    sources = [source(kind, 63 - number) for number in range(INPUTS)]
+    more = {"readOnly": True} if kind == "persistentVolumeClaim" else {}
+    pod["metadata"]["annotations"]["anchorhold.dev/effective"] = "x" * 32_768
+    pod["spec"]["volumes"][3:] = [
+        {"name": f"input-{input_name(n)}", kind: item | more} for n, item in enumerate(sources)
+    ]
+    agent = pod["spec"]["containers"][0]
+    agent |= {
+        "image": reference("agents", 63),
+        "command": [LONGEST_WORD] * 8,
+        "args": [LONGEST_WORD] * 32,
+        "env": environment(),
+    }
+    agent["volumeMounts"][3:] = [
+        {
+            "name": f"input-{input_name(n)}",
+            "mountPath": f"/inputs/{input_name(n)}",
+            "readOnly": True,
+            "recursiveReadOnly": "Enabled",
+        }
+        for n in range(INPUTS)
+    ]
+    return pod, [volume[kind] for volume in pod["spec"]["volumes"][3:]]
+
+
+def input_name(number: int) -> str:
+    """The name of an input, of the greatest length."""
+    return f"i{number:02}".ljust(40, "x")

@@ -1,0 +1,96 @@
+"""Bad input gets one sentence, from the layer that the table names, and nothing hangs."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from agents import Agents, Controller
+from anchorhold.api.policy import RESERVED as RESERVED_POLICY
+from anchorhold.api.run import RESERVED as RESERVED_RUN
+from bad_input import REFUSED, asked
+from bed.kube import Kubectl, RefusedError
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: row["kind"])
+def test_bad_input_is_refused_at_once(agents: Agents, kubectl: Kubectl, row: dict[str, Any]):
+    """The one who submits it gets the sentence."""
+    submitter = kubectl if "namespace" in row else agents.author
+
+    with pytest.raises(RefusedError) as refusal:
+        submitter.create(asked(row, agents.namespace, agents.image))
+
+    for words in row["says"]:
+        assert words in str(refusal.value)
+
+
+VALUES = {
+    "skills": [{"name": "a"}],
+    "ttlSecondsAfterFinished": 60,
+    "cancel": True,
+    "runtimeClassName": "gvisor",
+    "minRetentionSeconds": 60,
+}
+
+
+@pytest.mark.parametrize("field", RESERVED_RUN)
+def test_a_field_of_a_run_that_nothing_enforces_is_refused(agents: Agents, field: str):
+    """Nothing is accepted that would be ignored."""
+    with pytest.raises(RefusedError) as refusal:
+        agents.submit(**{field: VALUES.get(field, {})})
+
+    assert RESERVED_RUN[field] in str(refusal.value)
+
+
+def test_an_input_from_another_run_is_refused(agents: Agents):
+    """`run` is reserved."""
+    with pytest.raises(RefusedError, match="`run` is not supported yet"):
+        agents.submit(inputs=[{"name": "a", "run": {"name": "other"}}])
+
+
+@pytest.mark.parametrize("field", RESERVED_POLICY)
+def test_a_field_of_a_policy_that_nothing_enforces_is_refused(
+    kubectl: Kubectl, tenant: str, field: str
+):
+    """A restriction that would be ignored is worse than none."""
+    policy = kubectl.get("agentpolicy", tenant, "anchorhold-policies")
+    assert policy is not None
+    policy["spec"][field] = VALUES.get(field, {})
+
+    with pytest.raises(RefusedError) as refusal:
+        kubectl("replace", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(policy))
+
+    assert RESERVED_POLICY[field] in str(refusal.value)
+
+
+@pytest.mark.parametrize(("field", "value"), [("isolation", "RuntimeClass"), ("seccomp", "Agent")])
+def test_a_policy_cannot_ask_for_a_wall_that_is_not_built_yet(
+    kubectl: Kubectl, tenant: str, field: str, value: str
+):
+    """Such a policy would promise what no cell has."""
+    policy = kubectl.get("agentpolicy", tenant, "anchorhold-policies")
+    assert policy is not None
+    policy["spec"][field] = value
+
+    with pytest.raises(RefusedError, match=f"'{value}' is not supported yet"):
+        kubectl("replace", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(policy))
+
+
+def test_bad_input_is_refused_with_the_controller_at_zero_replicas(
+    agents: Agents, kubectl: Kubectl, controller: Controller
+):
+    """The schema and the admission policies need nobody of ours to be up."""
+    controller.stop()
+
+    passed = []
+    for row in REFUSED:
+        submitter = kubectl if "namespace" in row else agents.author
+        try:
+            submitter.create(asked(row, agents.namespace, agents.image))
+        except RefusedError as refusal:
+            assert all(words in str(refusal) for words in row["says"])
+        else:
+            passed.append(row["kind"])
+
+    assert passed == []
+    agents.submit()  # The control: the same author, and nothing wrong with it.

@@ -1,0 +1,3 @@
+module anchorhold.dev/onenode/pause
+
+go 1.26.0

@@ -1,0 +1,212 @@
+"""The charts as Helm renders them, and what is copied or made from them."""
+
+import itertools
+from pathlib import Path
+
+import charts
+import pytest
+import yaml
+
+from anchorhold import names
+
+
+def test_the_chart_carries_the_crds_as_they_are():
+    """Helm reads no file outside a chart, so the chart has copies."""
+    originals = {path.name: path.read_text() for path in (charts.ROOT / "crds").glob("*.yaml")}
+    copies = (charts.ROOT / "charts/anchorhold/files/crds").glob("*.yaml")
+
+    assert {path.name: path.read_text() for path in copies} == originals, "run charts/generate.sh"
+
+
+def test_install_yaml_is_what_the_chart_makes(tmp_path: Path):
+    """Who installs with kubectl gets what who installs with Helm gets."""
+    made = charts.run("charts/generate.sh", tmp_path)
+
+    assert made.returncode == 0, made.stderr
+    expected = (tmp_path / "install.yaml").read_text()
+    assert (charts.ROOT / "manifests/install.yaml").read_text() == expected, (
+        "run charts/generate.sh"
+    )
+
+
+def test_crds_are_upgraded_with_the_chart_and_outlive_it():
+    """Templates are upgraded; what carries the annotation is kept."""
+    crds = charts.of_kind(charts.platform(), "CustomResourceDefinition")
+
+    assert set(crds) == {"agentruns.anchorhold.dev", "agentpolicies.anchorhold.dev"}
+    for crd in crds.values():
+        assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+        original = charts.ROOT / "crds" / f"{crd['spec']['names']['plural']}.yaml"
+        assert crd["spec"] == yaml.safe_load(original.read_text())["spec"]
+
+
+@pytest.mark.parametrize("chart", ["anchorhold", "anchorhold-tenant"])
+def test_helm_has_nothing_to_complain_about(chart: str):
+    done = charts.helm("lint", "--strict", f"charts/{chart}")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("chart", ["anchorhold", "anchorhold-tenant"])
+def test_every_value_has_a_comment(chart: str):
+    """The values are the charts' manual."""
+    lines = (charts.ROOT / "charts" / chart / "values.yaml").read_text().splitlines()
+    values = [
+        (before.strip(), line)
+        for before, line in itertools.pairwise(lines)
+        if line.strip() and not line.strip().startswith("#")
+    ]
+
+    assert values
+    assert [line for before, line in values if not before.startswith("#")] == []
+
+
+@pytest.mark.parametrize(
+    ("chart", "value", "complaint"),
+    [
+        ("anchorhold", "replicas=2", "additional properties 'replicas' not allowed"),
+        ("anchorhold", "image.tag=latest", "additional properties 'tag' not allowed"),
+        ("anchorhold", "apiServer.host=x", "additional properties 'host' not allowed"),
+        ("anchorhold", "resources.gpu=1", "additional properties 'gpu' not allowed"),
+        ("anchorhold", "image.reference=example.com/anchorhold:1.0", "does not match pattern"),
+        ("anchorhold", "policyAdmins[0].kind=Robot", "value must be one of"),
+        ("anchorhold-tenant", "policy=x", "additional properties 'policy' not allowed"),
+        ("anchorhold-tenant", "namespace.labels=x", "additional properties 'labels' not allowed"),
+        ("anchorhold-tenant", "quota.secrets=1", "additional properties 'secrets' not allowed"),
+        ("anchorhold-tenant", "limitRange.gpu=1", "additional properties 'gpu' not allowed"),
+        ("anchorhold-tenant", "authors[0].kind=ServiceAccount", "missing propert"),
+        ("anchorhold-tenant", "namespace.name=kube-system", "'not' failed"),
+        ("anchorhold-tenant", "policies=null", "missing property 'policies'"),
+    ],
+)
+def test_a_wrong_value_is_refused(chart: str, value: str, complaint: str):
+    """A misspelt restriction must not be one that is left out."""
+    values = charts.IMAGE if chart == "anchorhold" else "policies={small}"
+    command = (
+        "template",
+        "team-a",
+        f"charts/{chart}",
+        *charts.SYSTEM,
+        "--set",
+        values,
+        "--set",
+        value,
+    )
+
+    done = charts.helm(*command)
+
+    assert done.returncode != 0
+    assert complaint in done.stderr
+
+
+HERE = names.SYSTEM_NAMESPACE
+WRONG_PLACE = "must be installed into the namespace 'anchorhold-system'"
+
+
+@pytest.mark.parametrize(
+    ("chart", "release", "where", "values", "complaint"),
+    [
+        ("anchorhold", "x", "elsewhere", charts.IMAGE, WRONG_PLACE),
+        ("anchorhold-tenant", "x", "x", "policies={small}", WRONG_PLACE),
+        ("anchorhold-tenant", "kube-x", HERE, "policies={small}", "must not"),
+        ("anchorhold-tenant", "x", HERE, "namespace.create=true", "`policies` must"),
+        ("anchorhold", "x", HERE, "createNamespace=true", "`image.reference` must"),
+    ],
+)  # fmt: skip
+def test_a_release_that_can_not_work_is_refused(
+    chart: str, release: str, where: str, values: str, complaint: str
+):
+    """Each with a sentence that says what to do."""
+    done = charts.helm(
+        "template", release, f"charts/{chart}", "--namespace", where, "--set", values
+    )
+
+    assert done.returncode != 0
+    assert complaint in done.stderr
+
+
+def test_the_tenant_is_bound_to_every_admission_policy():
+    """Each limit once an AgentPolicy, each floor once; their names say which."""
+    bindings = charts.of_kind(charts.tenant(), "ValidatingAdmissionPolicyBinding")
+    limits = {f"{name}.team-a.{policy}" for name in names.LIMITS_POLICIES
+              for policy in ("small", "large")}  # fmt: skip
+    floors = {f"{name}.team-a" for name in names.FLOOR_POLICIES}
+
+    assert set(bindings) == limits | floors
+    policies = charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy")
+    assert set(policies) == {
+        "anchorhold-onboarding", *names.LIMITS_POLICIES, *names.FLOOR_POLICIES,
+    }  # fmt: skip
+    for binding in bindings.values():
+        takes_a_parameter = "paramKind" in policies[binding["spec"]["policyName"]]["spec"]
+        assert ("paramRef" in binding["spec"]) == takes_a_parameter
+
+
+def test_the_walls_outlive_the_release():
+    """What still runs after `helm uninstall` keeps its walls."""
+    kept = {
+        (document["kind"], document["metadata"]["name"])
+        for document in charts.tenant()
+        if "helm.sh/resource-policy" in document["metadata"].get("annotations", {})
+    }
+
+    assert kept == {
+        ("Namespace", "team-a"),
+        ("NetworkPolicy", "anchorhold-default-deny"),
+        *(("ValidatingAdmissionPolicyBinding", f"{name}.team-a") for name in names.FLOOR_POLICIES),
+    }
+
+
+def test_admission_fails_closed_and_explains_itself():
+    """No answer is a refusal, and every refusal has a sentence."""
+    for policy in charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy").values():
+        assert policy["spec"]["failurePolicy"] == "Fail"
+        for validation in policy["spec"]["validations"]:
+            assert validation["message"].strip()
+            assert "\n" not in validation["message"]
+
+
+def test_the_floor_knows_the_controller_by_its_account():
+    """The string is written by hand in the rule."""
+    floor = charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy")["anchorhold-pod-floor"]
+    account = f"system:serviceaccount:{names.SYSTEM_NAMESPACE}:{names.CONTROLLER}"
+
+    assert f"request.userInfo.username == '{account}'" in str(
+        floor["spec"]["validations"][0]["expression"]
+    )
+
+
+def test_the_controller_is_held_to_what_it_holds_others_to():
+    """Restricted, with limits, and by digest."""
+    deployment = charts.of_kind(charts.platform(), "Deployment")[names.CONTROLLER]["spec"]
+    pod = deployment["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+    assert container["image"].endswith(charts.DIGEST)
+    assert pod["hostUsers"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"] == {
+        "privileged": False,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["limits"] == container["resources"]["requests"]
+    assert set(container["resources"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}
+
+
+def test_the_examples_are_short_and_fit_together():
+    """The run asks for what the policy lists, and has at most twelve lines."""
+    folder = charts.ROOT / "manifests/examples"
+    policy, example = (
+        yaml.safe_load((folder / name).read_text()) for name in ("policy.yaml", "run.yaml")
+    )
+    volume, claim = yaml.safe_load_all((folder / "input-volume.yaml").read_text())
+    used = example["spec"]["inputs"][0]["persistentVolumeClaim"]["claimName"]
+
+    assert len((folder / "run.yaml").read_text().splitlines()) <= 12
+    assert {"reference": example["spec"]["image"]} in policy["spec"]["images"]
+    assert {"name": used} in policy["spec"]["inputs"]["persistentVolumeClaims"]
+    assert claim["metadata"] == volume["spec"]["claimRef"]
+    assert claim["metadata"]["name"] == used

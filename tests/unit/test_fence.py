@@ -1,0 +1,232 @@
+"""Which policies are bound to a namespace: only bindings of the exact shape count."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from anchorhold import names
+from anchorhold.api.status import Reason
+from anchorhold.policy import fence
+from anchorhold.policy.fence import Binding
+from anchorhold.policy.grant import BoundPolicy, Refusal
+from factories import make_policy, read_policies
+
+RUN_LIMITS, POD_LIMITS = names.LIMITS_POLICIES
+(POD_FLOOR,) = names.FLOOR_POLICIES
+INSTALL = "a platform admin must install the chart anchorhold-tenant for it"
+
+
+def limits_binding(policy_name: str = RUN_LIMITS) -> dict[str, Any]:
+    """What the tenant chart makes, with the API server's defaults."""
+    binding = floor_binding(policy_name)
+    binding["spec"]["paramRef"] = {
+        "name": "default",
+        "namespace": "anchorhold-policies",
+        "parameterNotFoundAction": "Deny",
+    }
+    return binding
+
+
+def floor_binding(policy_name: str = POD_FLOOR) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "any"},
+        "spec": {
+            "policyName": policy_name,
+            "matchResources": {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "team-a"}},
+                "objectSelector": {},
+                "matchPolicy": "Equivalent",
+            },
+            "validationActions": ["Deny"],
+        },
+    }
+
+
+@pytest.mark.parametrize("name", names.LIMITS_POLICIES)
+def test_a_binding_of_limits_names_its_policy(name: str):
+    assert fence.read_binding(limits_binding(name)) == Binding(name, "team-a", "default")
+
+
+@pytest.mark.parametrize("name", names.FLOOR_POLICIES)
+def test_a_binding_of_the_floor_takes_none(name: str):
+    assert fence.read_binding(floor_binding(name)) == Binding(name, "team-a", "")
+
+
+EXPRESSION = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["team-a"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        pytest.param("validationActions", ["Warn"], id="only warns"),
+        pytest.param("validationActions", ["Audit"], id="only audits"),
+        pytest.param("validationActions", ["Deny", "Audit"], id="does more than deny"),
+        pytest.param("policyName", "somebody-elses", id="binds another admission policy"),
+        pytest.param("matchResources", None, id="selects nothing in particular"),
+        pytest.param(
+            "matchResources.namespaceSelector",
+            {"matchExpressions": [EXPRESSION]},
+            id="selects by an expression",
+        ),
+        pytest.param(
+            "matchResources.namespaceSelector.matchExpressions",
+            [EXPRESSION],
+            id="selects by an expression as well",
+        ),
+        pytest.param("matchResources.namespaceSelector", {}, id="selects every namespace"),
+        pytest.param(
+            "matchResources.namespaceSelector.matchLabels.team", "a", id="asks for another label"
+        ),
+        pytest.param(
+            "matchResources.namespaceSelector.matchLabels",
+            {"team": "a"},
+            id="selects by a label that authors could set",
+        ),
+        pytest.param(
+            "matchResources.objectSelector", {"matchLabels": {"a": "b"}}, id="selects objects"
+        ),
+        pytest.param("matchResources.matchPolicy", "Exact", id="matches exactly"),
+        pytest.param("matchResources.excludeResourceRules", [{}], id="excludes something"),
+        pytest.param("matchResources.resourceRules", [{}], id="holds for some resources only"),
+        pytest.param("paramRef", None, id="names no policy"),
+        pytest.param("paramRef.parameterNotFoundAction", "Allow", id="lets a missing policy pass"),
+        pytest.param("paramRef.namespace", "team-a", id="reads the policy from elsewhere"),
+        pytest.param("paramRef.selector", {}, id="selects its policy"),
+        pytest.param("paramRef.name", None, id="has a policy without a name"),
+        pytest.param("unknown", True, id="has a field that this version does not know"),
+    ],
+)
+def test_a_binding_is_a_hole_in_the_fence_that(path: str, value: object):
+    binding = changed(limits_binding(), path, value)
+
+    assert fence.read_binding(binding) is None
+
+
+def test_a_floor_with_a_parameter_is_a_hole_in_the_fence():
+    assert fence.read_binding(limits_binding(POD_FLOOR)) is None
+
+
+def changed(binding: dict[str, Any], path: str, value: object) -> dict[str, Any]:
+    """The binding with one field of its spec set, or removed by None."""
+    whole = copy.deepcopy(binding)
+    *parents, last = path.split(".")
+    part = whole["spec"]
+    for parent in parents:
+        part = part[parent]
+    if value is None:
+        del part[last]
+    else:
+        part[last] = value
+    return whole
+
+
+def bindings(*policies: str, namespace: str = "team-a") -> list[Binding]:
+    limits = [Binding(name, namespace, p) for name in names.LIMITS_POLICIES for p in policies]
+    return [*limits, *(Binding(name, namespace, "") for name in names.FLOOR_POLICIES)]
+
+
+def test_the_policies_of_a_namespace_are_those_that_all_its_limits_take():
+    found = fence.bound_policies("team-a", bindings("strict", "default"))
+
+    assert found == ("default", "strict")
+
+
+def test_another_namespaces_bindings_do_not_count():
+    found = fence.bound_policies("team-b", bindings("default"))
+
+    assert found == Refusal(
+        Reason.NOT_ONBOARDED,
+        "namespace 'team-b' has no binding of anchorhold-pod-floor, anchorhold-pod-limits, "
+        f"anchorhold-run-limits: {INSTALL}",
+    )
+
+
+@pytest.mark.parametrize("lacking", names.LIMITS_POLICIES + names.FLOOR_POLICIES)
+def test_a_fence_that_lacks_one_part_is_no_fence(lacking: str):
+    rest = [binding for binding in bindings("default") if binding.admission_policy != lacking]
+
+    found = fence.bound_policies("team-a", rest)
+
+    assert found == Refusal(
+        Reason.NOT_ONBOARDED, f"namespace 'team-a' has no binding of {lacking}: {INSTALL}"
+    )
+
+
+def test_limits_that_take_different_policies_contradict_each_other():
+    extra = Binding(RUN_LIMITS, "team-a", "strict")
+
+    found = fence.bound_policies("team-a", [*bindings("default"), extra])
+
+    assert found == Refusal(
+        Reason.NOT_ONBOARDED,
+        "the admission bindings of namespace 'team-a' name different AgentPolicies: install the "
+        "chart anchorhold-tenant for it again",
+    )
+
+
+def test_the_policies_behind_the_names_are_found_in_order():
+    default, strict = read_policies(make_policy(), make_policy({"name": "strict"}))
+    stored: dict[str, BoundPolicy | Refusal] = {"strict": strict, "x": default, "default": default}
+
+    assert fence.resolve(("default", "strict"), stored) == (default, strict)
+
+
+def test_one_missing_policy_makes_the_namespace_refuse():
+    (default,) = read_policies()
+
+    found = fence.resolve(("default", "strict"), {"default": default})
+
+    assert found == Refusal(
+        Reason.NOT_ONBOARDED, "AgentPolicy 'strict', which is bound, does not exist"
+    )
+
+
+def test_one_void_policy_makes_the_namespace_refuse():
+    (default,) = read_policies()
+    void = Refusal(Reason.POLICY_REFUSED, "cannot be applied")
+
+    assert fence.resolve(("default", "void"), {"default": default, "void": void}) == void
+
+
+def test_a_namespace_that_is_not_bound_stays_so():
+    refusal = Refusal(Reason.NOT_ONBOARDED, "no binding")
+
+    assert fence.resolve(refusal, {}) == refusal
+
+
+def test_a_policy_is_read_with_its_identity():
+    policy = fence.read_policy(make_policy({"uid": "u", "generation": 3}))
+
+    assert isinstance(policy, BoundPolicy)
+    assert (policy.name, policy.uid, policy.generation) == ("default", "u", 3)
+    assert policy.spec.limits.active_deadline_seconds == 600
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        pytest.param(
+            {"newRestriction": True},
+            "`newRestriction`: Extra inputs are not permitted",
+            id="a field of a newer version",
+        ),
+        pytest.param(
+            {"limits": {"activeDeadlineSeconds": 86_401}},
+            "`limits.activeDeadlineSeconds`: Input should be less than or equal to 86400",
+            id="a figure out of bounds",
+        ),
+        pytest.param(
+            {"isolation": "None"},
+            "`isolation`: Input should be 'UserNamespace' or 'RuntimeClass'",
+            id="an unknown isolation",
+        ),
+    ],
+)
+def test_a_policy_that_is_not_understood_is_void(spec: dict[str, Any], sentence: str):
+    policy = fence.read_policy(make_policy(**spec))
+
+    assert policy == Refusal(
+        Reason.POLICY_REFUSED,
+        f"AgentPolicy 'default' cannot be applied by this version: {sentence}",
+    )

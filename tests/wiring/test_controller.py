@@ -1,0 +1,428 @@
+"""The whole controller, Kopf and all, against a server that counts, forgets and fails."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import pytest
+
+from anchorhold import __main__ as program
+from anchorhold import names
+from anchorhold.cluster import client
+from wiring import fakeapi
+
+NAMESPACE = "team-a"
+IMAGE = "registry.example.com/agent@sha256:" + "a" * 64
+Manifest = dict[str, Any]
+# What Kopf itself says goes by the controller's logs; a watch that is cut is nothing to fail on.
+SECONDS = 20
+
+
+def binding(admission_policy: str, *, action: str = "Deny") -> Manifest:
+    """A binding as the API server returns one that the tenant chart made."""
+    takes_policy = admission_policy in names.LIMITS_POLICIES
+    parameter = {"name": "small", "namespace": "anchorhold-policies"}
+    reference = {"paramRef": {**parameter, "parameterNotFoundAction": "Deny"}}
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": f"{admission_policy}.{NAMESPACE}"},
+        "spec": {
+            "policyName": admission_policy,
+            **(reference if takes_policy else {}),
+            "matchResources": {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}},
+                "objectSelector": {},
+                "matchPolicy": "Equivalent",
+            },
+            "validationActions": [action],
+        },
+    }
+
+
+def policy(**limits: object) -> Manifest:
+    usual = {
+        "activeDeadlineSeconds": 60,
+        "cpu": "1",
+        "memory": "1Gi",
+        "workspace": "1Gi",
+        "activeRuns": 50,
+        "queuedRuns": 50,
+    }
+    return {
+        "apiVersion": "anchorhold.dev/v1alpha1",
+        "kind": "AgentPolicy",
+        "metadata": {"name": "small", "namespace": "anchorhold-policies"},
+        "spec": {"images": [{"reference": IMAGE}], "limits": {**usual, **limits}},
+    }
+
+
+def run(name: str, **spec: object) -> Manifest:
+    return {
+        "apiVersion": "anchorhold.dev/v1alpha1",
+        "kind": "AgentRun",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"task": "work", "image": IMAGE, **spec},
+    }
+
+
+def in_a_thread(group: asyncio.TaskGroup, url: str, port: int) -> threading.Event:
+    """Start the controller in a loop of its own, as Kopf ends whatever else is in its loop."""
+    stop = threading.Event()
+
+    def operate() -> None:
+        asyncio.run(program.operate(client.Server(url), port, stop))
+
+    group.create_task(asyncio.to_thread(operate))
+    return stop
+
+
+class Cluster:
+    """An emulated cluster: its API, and a kubelet that runs what is there when it is told to."""
+
+    def __init__(self, api: fakeapi.FakeApi) -> None:
+        self.api = api
+        api.store.now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: TID251
+
+    def onboard(self, **limits: object) -> None:
+        self.api.put(policy(**limits))
+        for name in names.LIMITS_POLICIES + names.FLOOR_POLICIES:
+            self.api.put(binding(name))
+
+    @asynccontextmanager
+    async def controller(self) -> AsyncIterator[None]:
+        """The controller, from start to an orderly stop; if it ends early, so does the block."""
+        async with asyncio.TaskGroup() as group:
+            stop = in_a_thread(group, self.api.url, 0)
+            try:
+                yield
+            finally:
+                stop.set()
+
+    def reason(self, name: str) -> str:
+        found = self.api.get("agentruns", NAMESPACE, name)
+        conditions = (found or {}).get("status", {}).get("conditions", [])
+        return next((c["reason"] for c in conditions if c["type"] == "Succeeded"), "")
+
+    def message(self, name: str) -> str:
+        found = self.api.get("agentruns", NAMESPACE, name)
+        assert found is not None
+        conditions = found["status"]["conditions"]
+        return str(next(c["message"] for c in conditions if c["type"] == "Succeeded"))
+
+    async def until(self, name: str, reason: str) -> None:
+        await self.api.wait(lambda: self.reason(name) == reason, SECONDS)
+
+    def pod(self, run_name: str) -> Manifest | None:
+        found = self.api.objects("pods")
+        mine = (p for p in found if p["metadata"]["ownerReferences"][0]["name"] == run_name)
+        return next(mine, None)
+
+    async def pod_of(self, run_name: str) -> str:
+        await self.api.wait(lambda: self.pod(run_name), SECONDS)
+        pod = self.pod(run_name)
+        assert pod is not None
+        return str(pod["metadata"]["name"])
+
+    async def starts(self, run_name: str) -> None:
+        """The kubelet starts the agent."""
+        state = {"running": {"startedAt": "2026-11-25T10:00:00Z"}}
+        self._kubelet(await self.pod_of(run_name), "Running", state)
+
+    async def ends(self, run_name: str, code: int = 0) -> None:
+        """The agent ends."""
+        times = {"startedAt": "2026-11-25T10:00:00Z", "finishedAt": "2026-11-25T10:00:09Z"}
+        state = {"terminated": {"exitCode": code, "reason": "", "message": "done", **times}}
+        self._kubelet(await self.pod_of(run_name), "Failed" if code else "Succeeded", state)
+
+    def _kubelet(self, pod: str, phase: str, state: Manifest) -> None:
+        containers = [{"name": "agent", "state": state}]
+        status = {"phase": phase, "containerStatuses": containers}
+        self.api.patch_status("pods", NAMESPACE, pod, status)
+
+
+@pytest.fixture
+def cluster(api: fakeapi.FakeApi) -> Cluster:
+    return Cluster(api)
+
+
+def writes(api: fakeapi.FakeApi) -> dict[tuple[str, str], int]:
+    return {call: n for call, n in api.calls.items() if call[0] in ("create", "patch", "delete")}
+
+
+async def test_a_run_s_life_takes_four_writes(cluster: Cluster):
+    """Task, Pod, running, ended: nothing else is written, and nothing twice."""
+    cluster.onboard()
+    async with cluster.controller():
+        cluster.api.put(run("a"))
+        await cluster.starts("a")
+        await cluster.until("a", "Running")
+        await cluster.ends("a")
+        await cluster.until("a", "Completed")
+
+    assert writes(cluster.api) == {
+        ("create", "configmaps"): 1,
+        ("create", "pods"): 1,
+        ("patch", "agentruns/status"): 2,
+    }
+
+
+async def test_kopf_leaves_no_trace_on_a_run(cluster: Cluster):
+    """No finalizer, which would keep a deleted run's cell alive, and no annotation."""
+    cluster.onboard()
+    async with cluster.controller():
+        cluster.api.put(run("a"))
+        await cluster.starts("a")
+        await cluster.until("a", "Running")
+
+    found = cluster.api.get("agentruns", NAMESPACE, "a")
+    assert found is not None
+    assert "finalizers" not in found["metadata"]
+    assert "annotations" not in found["metadata"]
+
+
+Break = Callable[[fakeapi.FakeApi], None]
+FAULTS: list[tuple[str, Break]] = [
+    (f"{verb} {resource} {status}{' after it was done' if applied else ''}",
+     lambda api, v=verb, r=resource, s=status, a=applied: api.fail(v, r, s, applied=a))
+    for verb, resource in (
+        ("create", "configmaps"), ("create", "pods"), ("patch", "agentruns/status"),
+        ("list", "pods"), ("list", "agentruns"), ("list", "agentpolicies"),
+        ("list", "validatingadmissionpolicybindings"), ("watch", "pods"), ("watch", "agentruns"),
+    )
+    for status in (500, 503, 429, 410)
+    for applied in ((False, True) if verb in ("create", "patch") else (False,))
+    # Kopf itself ends on these and is restarted: not a state to go on from.
+    if not (resource == "agentruns" and status == 410)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("break_it", [pytest.param(f, id=name) for name, f in FAULTS])
+async def test_whatever_fails_once_the_end_is_the_same(cluster: Cluster, break_it: Break):
+    """One fault at each call: one ConfigMap, one Pod, and the same record."""
+    cluster.onboard()
+    break_it(cluster.api)
+    async with asyncio.timeout(SECONDS * 2):
+        await restarting(cluster, completes)
+
+    assert cluster.reason("a") == "Completed"
+    assert len(cluster.api.objects("pods")) == 1
+    assert len(cluster.api.objects("configmaps")) == 1
+    found = cluster.api.get("agentruns", NAMESPACE, "a")
+    assert found is not None
+    assert found["status"]["exitCode"] == 0
+
+
+async def restarting(cluster: Cluster, scene: Callable[[Cluster], Any]) -> None:
+    """Play a scene; when the controller ends on a fault, start it again, as Kubernetes does."""
+    while not await played(cluster, scene):
+        pass
+
+
+async def played(cluster: Cluster, scene: Callable[[Cluster], Any]) -> bool:
+    """Whether the scene came to its end, and the controller with it."""
+    try:
+        async with cluster.controller():
+            await scene(cluster)
+    except* client.ApiError:
+        return_value = False
+    else:
+        return_value = True
+    return return_value
+
+
+async def completes(cluster: Cluster) -> None:
+    """A run, from its creation to its end."""
+    if cluster.api.get("agentruns", NAMESPACE, "a") is None:
+        cluster.api.put(run("a"))
+    await cluster.starts("a")
+    await cluster.ends("a")
+    await cluster.until("a", "Completed")
+
+
+async def test_a_restart_between_any_two_writes_changes_nothing(cluster: Cluster):
+    """Stopped after the task, after the Pod, after the start: the rest is done, and only that."""
+    cluster.onboard()
+    cluster.api.put(run("a"))
+    cluster.api.fail("create", "pods", 503, times=1000)
+    async with cluster.controller():
+        await cluster.api.wait(lambda: cluster.api.objects("configmaps"), SECONDS)
+    cluster.api._faults.clear()  # noqa: SLF001  # the API server is well again
+    async with cluster.controller():
+        await cluster.pod_of("a")
+    await cluster.starts("a")
+    async with cluster.controller():
+        await cluster.until("a", "Running")
+    await cluster.ends("a")
+    async with cluster.controller():
+        await cluster.until("a", "Completed")
+
+    assert len(cluster.api.objects("pods")) == 1
+    assert len(cluster.api.objects("configmaps")) == 1
+
+
+async def test_a_cell_that_somebody_deletes_is_never_made_again(cluster: Cluster):
+    """An agent runs once: what vanished is lost, not repeated."""
+    cluster.onboard()
+    async with cluster.controller():
+        cluster.api.put(run("a"))
+        name = await cluster.pod_of("a")
+        cluster.api.delete("pods", NAMESPACE, name)
+        await cluster.until("a", "Lost")
+
+    assert cluster.api.calls["create", "pods"] == 1
+
+
+async def test_a_run_that_was_deleted_unseen_leaves_no_cell(cluster: Cluster):
+    """The owner went while nobody looked; the garbage collector is not the only one who sweeps."""
+    cluster.onboard()
+    async with cluster.controller():
+        cluster.api.put(run("a"))
+        await cluster.starts("a")
+        await cluster.until("a", "Running")
+    cluster.api.vanish("agentruns", NAMESPACE, "a")
+
+    async with cluster.controller():
+        await cluster.api.wait(lambda: not cluster.api.objects("pods"), SECONDS)
+
+
+async def test_a_namesake_never_gets_the_other_s_cell(cluster: Cluster):
+    """Deleted and created again under the same name: another uid, another Pod."""
+    cluster.onboard()
+    async with cluster.controller():
+        cluster.api.put(run("a"))
+        first = await cluster.pod_of("a")
+        cluster.api.delete("agentruns", NAMESPACE, "a")
+        await cluster.api.wait(lambda: not cluster.api.objects("pods"), SECONDS)
+        cluster.api.put(run("a"))
+        second = await cluster.pod_of("a")
+
+    assert first != second
+
+
+async def test_somebody_else_s_config_map_is_not_taken_for_the_task(cluster: Cluster):
+    """Whoever may create ConfigMaps could put another task in the way."""
+    cluster.onboard()
+    made = cluster.api.put(run("a"))
+    name = names.child_name("a", made["metadata"]["uid"])
+    forged = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "immutable": True,
+        "data": {"task": "something else"},
+    }
+    cluster.api.put(forged)
+
+    async with cluster.controller():
+        await cluster.until("a", "NameTaken")
+
+    assert cluster.api.objects("pods") == []
+    assert name in cluster.message("a")
+
+
+async def test_a_binding_that_only_warns_is_a_missing_fence(cluster: Cluster):
+    """The namespace has all bindings, but one does not deny: nothing starts there."""
+    cluster.onboard()
+    cluster.api.put(binding("anchorhold-pod-limits", action="Warn"))
+    async with cluster.controller():
+        cluster.api.put(run("a"))
+        await cluster.until("a", "Pending")
+
+    assert "anchorhold-pod-limits" in cluster.message("a")
+    assert cluster.api.objects("pods") == []
+
+
+async def test_a_denial_by_admission_is_shown_and_tried_again(cluster: Cluster):
+    """The API server may not have read the policy yet: our own Grant is not taken back."""
+    cluster.onboard()
+    cluster.api.fail("create", "pods", 422, times=2)
+    async with cluster.controller():
+        cluster.api.put(run("a"))
+        await cluster.until("a", "Pending")
+        await cluster.starts("a")
+        await cluster.until("a", "Running")
+
+    assert cluster.api.calls["create", "pods"] == 3
+
+
+async def test_a_burst_never_exceeds_what_may_be_active(cluster: Cluster):
+    """Ten at once under `activeRuns: 2`: never more than two cells that have not ended."""
+    cluster.onboard(activeRuns=2)
+    most = 0
+
+    def count(*_: object) -> None:
+        nonlocal most
+        pods = cluster.api.objects("pods")
+        phases = [p.get("status", {}).get("phase") for p in pods]
+        most = max(most, sum(phase != "Succeeded" for phase in phases))
+
+    cluster.api.store.listeners.append(count)
+    async with cluster.controller():
+        for number in range(10):
+            cluster.api.put(run(f"r{number}"))
+        for _ in range(10):
+            await cluster.api.wait(lambda: waiting(cluster), SECONDS)
+            await cluster.ends(waiting(cluster)[0])
+        for number in range(10):
+            await cluster.until(f"r{number}", "Completed")
+
+    assert most == 2
+
+
+def waiting(cluster: Cluster) -> list[str]:
+    """The runs whose cell has not ended."""
+    pods = [p for p in cluster.api.objects("pods") if p.get("status", {}).get("phase") is None]
+    return [p["metadata"]["ownerReferences"][0]["name"] for p in pods]
+
+
+async def test_a_run_beyond_the_queue_is_refused(cluster: Cluster):
+    """One active, one waiting, and the third is told so."""
+    cluster.onboard(activeRuns=1, queuedRuns=1)
+    for number in range(3):
+        cluster.api.put(run(f"r{number}"))
+    async with cluster.controller():
+        await cluster.api.wait(
+            lambda: (
+                sorted(cluster.reason(f"r{n}") for n in range(3)) == ["", "PolicyRefused", "Queued"]
+            ),
+            SECONDS,
+        )
+
+
+async def test_the_end_of_one_run_starts_the_next(cluster: Cluster):
+    """Nobody has to poke the controller."""
+    cluster.onboard(activeRuns=1)
+    async with cluster.controller():
+        cluster.api.put(run("first"))
+        await cluster.starts("first")
+        cluster.api.put(run("second"))
+        await cluster.until("second", "Queued")
+        await cluster.ends("first")
+        await cluster.starts("second")
+        await cluster.until("second", "Running")
+
+
+async def test_the_probes_and_the_metrics_answer(cluster: Cluster):
+    """Ready only when all is listed; every figure has its controller-runtime name."""
+    port = 18_080
+    cluster.onboard()
+    async with asyncio.TaskGroup() as group, aiohttp.ClientSession() as http:
+        stop = in_a_thread(group, cluster.api.url, port)
+
+        async def ask(path: str) -> tuple[int, str]:
+            async with http.get(f"http://127.0.0.1:{port}{path}") as response:
+                return response.status, await response.text()
+
+        await cluster.api.wait(lambda: cluster.api.watching("agentruns"), SECONDS)
+        healthy, ready, figures = [await ask(p) for p in ("/healthz", "/readyz", "/metrics")]
+        stop.set()
+
+    assert healthy[0] == 200
+    assert ready[0] == 200
+    assert "workqueue_depth" in figures[1]
+    assert 'api_requests_total{code="200",resource="agentruns",verb="list"}' in figures[1]
