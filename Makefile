@@ -74,7 +74,7 @@ wiring: env ## the controller against an emulated API server with faults
 	$(VENV)/python -m pytest tests/wiring
 
 cluster-test: env cluster wheels ## everything that counts, on the real node
-	$(VENV)/python -m pytest tests/cluster
+	$(VENV)/python -m pytest --timeout 400 tests/cluster
 
 wheel: env ## build the wheel and import it alone
 	rm -rf dist && $(VENV)/python -m build --wheel --no-isolation --outdir dist . >/dev/null

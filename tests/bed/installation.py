@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from bed.kube import Document, Kubectl
@@ -34,7 +33,7 @@ def run(*command: str | Path, env: dict[str, str] | None = None) -> str:
 class Installation:
     """The cluster at `.cluster`, and what is installed there."""
 
-    @cached_property
+    @property
     def kubectl(self) -> Kubectl:
         """The cluster as its administrator sees it."""
         return Kubectl(CLUSTER / "bin" / "kubectl", CLUSTER / "kubeconfig")
@@ -58,10 +57,14 @@ class Installation:
             "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "120s", *settings,
         )  # fmt: skip
 
-    def controller(self) -> None:
-        """Build the controller's image and install the chart with it."""
-        reference = self.image("anchorhold/anchorhold", CHECKOUT)
-        self.chart("anchorhold", "anchorhold", **{"image.reference": reference})
+    @property
+    def controller_image(self) -> str:
+        """Our own image, built from this checkout."""
+        return self.image("anchorhold/anchorhold", CHECKOUT)
+
+    def controller(self, chart: str = "anchorhold") -> None:
+        """Install the chart with our own image, or bring it up to date."""
+        self.chart("anchorhold", chart, **{"image.reference": self.controller_image})
 
     def tenant(self, namespace: str, *policies: str, authors: tuple[str, ...] = ()) -> None:
         """Onboard a namespace under policies that exist, for authors that are users."""

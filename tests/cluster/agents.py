@@ -1,8 +1,10 @@
-"""What the cluster tests do again and again: submit a run, wait for its end, stop the controller."""
+"""What the cluster tests do again and again: submit runs, wait for them, stop the controller."""
 
 from __future__ import annotations
 
+import copy
 import itertools
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +12,7 @@ from bed.kube import Document, Kubectl, wait_for
 
 _numbers = itertools.count(1)
 SECONDS = 90
+RUN_THE_TASK = "exec(open('/run/anchorhold/task').read())"
 
 
 def document(namespace: str, name: str, **spec: Any) -> Document:  # noqa: ANN401
@@ -38,9 +41,9 @@ class Agents:
     submitted: list[str] = field(default_factory=list)
 
     def document(self, code: str = "", **spec: Any) -> Document:  # noqa: ANN401
-        """A run of a Python program, under a name of its own."""
-        name = f"run-{next(_numbers)}"
-        return document(self.namespace, name, **{"image": self.image, "args": [code], **spec})
+        """A run whose task is a Python program, under a name of its own."""
+        usual = {"image": self.image, "args": [RUN_THE_TASK], "task": code or "pass"}
+        return document(self.namespace, f"run-{next(_numbers)}", **{**usual, **spec})
 
     def submit(self, code: str = "", **spec: Any) -> str:  # noqa: ANN401
         """Create a run as its author does; returns its name. Raises RefusedError."""
@@ -129,3 +132,43 @@ class Controller:
             "-n", self.namespace, "scale", "deployment/anchorhold-controller",
             f"--replicas={replicas}",
         )  # fmt: skip
+
+
+def cell_of(agents: Agents) -> Document:
+    """A Pod exactly as the controller posts it, taken from a run that has ended."""
+    name = agents.submit("")
+    agents.end(name)
+    pod = copy.deepcopy(agents.pods(name)[0])
+    pod.pop("status")
+    keep = ("name", "namespace", "labels", "annotations", "ownerReferences")
+    pod["metadata"] = {key: pod["metadata"][key] for key in keep}
+    pod["metadata"]["name"] += "-copy"
+    for added in ("nodeName", "priority", "preemptionPolicy", "tolerations", "schedulerName"):
+        pod["spec"].pop(added, None)
+    pod["spec"]["volumes"] = [
+        {**volume, "configMap": {"name": pod["metadata"]["name"]}} if volume["name"] == "task"
+        else volume
+        for volume in pod["spec"]["volumes"]
+    ]  # fmt: skip
+    return pod
+
+
+class changed_policy:  # noqa: N801  # it reads as a statement
+    """A policy with a change, for as long as a block runs."""
+
+    def __init__(self, kubectl: Kubectl, name: str, change: Document) -> None:
+        self.kubectl, self.name, self.change = kubectl, name, change
+
+    def patch(self, change: Document) -> None:
+        """Merge a change into the policy's spec."""
+        words = ("patch", "agentpolicy", self.name, "-n", "anchorhold-policies", "--type=merge")
+        self.kubectl(*words, "-p", json.dumps({"spec": change}))
+
+    def __enter__(self) -> None:
+        found = self.kubectl.get("agentpolicy", self.name, "anchorhold-policies")
+        assert found is not None
+        self.before = {key: found["spec"].get(key) for key in self.change}
+        self.patch(self.change)
+
+    def __exit__(self, *_: object) -> None:
+        self.patch(self.before)

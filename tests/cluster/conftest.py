@@ -76,7 +76,7 @@ def author(kubectl: Kubectl, tenant: str) -> Kubectl:  # onboards the author
 
 
 @pytest.fixture(scope="session")
-def places(kubectl: Kubectl, bed: Installation) -> Iterator[None]:  # installs
+def half_made(kubectl: Kubectl, bed: Installation) -> Iterator[None]:  # installs
     """Two namespaces that nobody onboarded properly."""
     for name, labels in LABELS.items():
         metadata = {"name": name, "labels": labels}
@@ -89,7 +89,7 @@ def places(kubectl: Kubectl, bed: Installation) -> Iterator[None]:  # installs
 @pytest.fixture(scope="session", autouse=True)
 def submitted(
     bed: Installation,
-    places: None,
+    half_made: None,
     image: str,
 ) -> Iterator[dict[str, tuple[str, str]]]:
     """Every run whose status must say what is wrong: kind -> namespace and name."""
@@ -132,7 +132,7 @@ def _every_component_lives() -> Iterator[None]:
     assert dead_components() == []
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings(author: Kubectl, tenant: str) -> Iterator[str]:
     """An immutable ConfigMap of the author's."""
     made = {
@@ -142,12 +142,12 @@ def settings(author: Kubectl, tenant: str) -> Iterator[str]:
         "immutable": True,
         "data": {"key": "value"},
     }
-    author.create(made)
+    author.apply(made)
     yield "settings"
     author.delete("configmap", "settings", tenant)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def claim(kubectl: Kubectl, tenant: str) -> Iterator[str]:
     """A claim on a volume that an administrator has filled."""
     folder = CLUSTER / "volumes" / "test-tree"
@@ -170,8 +170,8 @@ def claim(kubectl: Kubectl, tenant: str) -> Iterator[str]:
     for document in made:
         kubectl.apply(document)
     yield "tree"
-    kubectl.delete("persistentvolumeclaim", "tree", tenant)
-    kubectl.delete("persistentvolume", "test-tree")
+    for kind, name in (("persistentvolumeclaim", "tree"), ("persistentvolume", "test-tree")):
+        kubectl.delete(kind, name, tenant, "--wait=false")
 
 
 def volume(name: str, namespace: str, path: str) -> Document:

@@ -1,11 +1,8 @@
 """What holds while the controller is down, restarted, or bypassed."""
 
-import copy
-import json
-
 import pytest
 
-from agents import Agents, Controller, condition
+from agents import Agents, Controller, cell_of, changed_policy, condition
 from bed.kube import Document, Kubectl, RefusedError, wait_for
 
 SLEEP = "import time; time.sleep(600)"
@@ -75,25 +72,6 @@ def test_a_restart_in_the_middle_loses_nothing_and_makes_nothing_twice(
     assert all(run["status"]["exitCode"] == 0 for run in ended)
 
 
-def cell_of(agents: Agents) -> Document:
-    """A Pod exactly as the controller posts it, taken from a run that has ended."""
-    name = agents.submit("")
-    agents.end(name)
-    pod = copy.deepcopy(agents.pods(name)[0])
-    pod.pop("status")
-    keep = ("name", "namespace", "labels", "annotations", "ownerReferences")
-    pod["metadata"] = {key: pod["metadata"][key] for key in keep}
-    pod["metadata"]["name"] += "-copy"
-    for field in ("nodeName", "priority", "preemptionPolicy", "tolerations", "schedulerName"):
-        pod["spec"].pop(field, None)
-    pod["spec"]["volumes"] = [
-        {**volume, "configMap": {"name": pod["metadata"]["name"]}} if volume["name"] == "task"
-        else volume
-        for volume in pod["spec"]["volumes"]
-    ]  # fmt: skip
-    return pod
-
-
 def test_a_pod_that_the_author_creates_is_refused(agents: Agents, kubectl: Kubectl):
     """By rights, and by admission for those who have rights; the controller's own passes."""
     pod = cell_of(agents)
@@ -104,71 +82,6 @@ def test_a_pod_that_the_author_creates_is_refused(agents: Agents, kubectl: Kubec
         kubectl.create(pod, "--dry-run=server")
     operator = kubectl.acting_as_account("anchorhold-system", "anchorhold-controller")
     operator.create(pod, "--dry-run=server")
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        pytest.param({"suspend": True}, "suspend", id="a suspended policy"),
-        pytest.param({"images": []}, "image", id="an image that is not listed any more"),
-        pytest.param(
-            {"limits": {"memory": "32Mi"}, "defaults": {"memory": "32Mi"}},
-            "memory",
-            id="a lower memory limit",
-        ),
-        pytest.param(
-            {"limits": {"cpu": "50m"}, "defaults": {"cpu": "50m"}}, "cpu", id="a lower CPU limit"
-        ),
-        pytest.param(
-            {"limits": {"activeDeadlineSeconds": 10}}, "Deadline", id="a shorter deadline"
-        ),
-        pytest.param({"limits": {"workspace": "32Mi"}}, "32Mi", id="a smaller workspace"),
-    ],
-)
-def test_the_policy_holds_against_the_controllers_own_token_with_it_at_zero_replicas(
-    agents: Agents, kubectl: Kubectl, controller: Controller, change: Document, says: str
-):
-    """Somebody who has the controller's token and posts its very Pod is bound all the same."""
-    pod = cell_of(agents)
-    controller.stop()
-    operator = kubectl.acting_as_account("anchorhold-system", "anchorhold-controller")
-    operator.create(pod, "--dry-run=server")
-
-    with changed_policy(kubectl, agents.namespace, change):
-        refusal = wait_for(lambda: refused(operator, pod), 30, "the tightened policy to hold")
-
-    assert "anchorhold-pod-limits" in refusal
-    assert says in refusal
-
-
-def refused(operator: Kubectl, pod: Document) -> str | None:
-    """What the API server says to the Pod, if it refuses it."""
-    try:
-        operator.create(pod, "--dry-run=server")
-    except RefusedError as refusal:
-        return str(refusal)
-    return None
-
-
-class changed_policy:  # noqa: N801  # it reads as a statement
-    """A policy with a change, for as long as a block runs."""
-
-    def __init__(self, kubectl: Kubectl, name: str, change: Document) -> None:
-        self.kubectl, self.name, self.change = kubectl, name, change
-
-    def patch(self, change: Document) -> None:
-        """Merge a change into the policy's spec."""
-        words = ("patch", "agentpolicy", self.name, "-n", "anchorhold-policies", "--type=merge")
-        self.kubectl(*words, "-p", json.dumps({"spec": change}))
-
-    def __enter__(self) -> None:
-        found = self.kubectl.get("agentpolicy", self.name, "anchorhold-policies")
-        assert found is not None
-        self.before = {key: found["spec"].get(key) for key in self.change}
-        self.patch(self.change)
-
-    def __exit__(self, *_: object) -> None:
-        self.patch(self.before)
 
 
 def test_a_policy_that_is_tightened_while_a_run_waits_refuses_it(

@@ -113,7 +113,7 @@ def test_a_result_is_only_text(agents: Agents):
     assert result["digest"] == "sha256:" + hashlib.sha256(result["message"].encode()).hexdigest()
 
 
-LOOK = """
+LOOK = """# Look around: $(HOME)
 import json, os
 def tried(do):
     try: do(); return 'ok'
@@ -129,8 +129,10 @@ seen = {
     'nameserver': open('/etc/resolv.conf').read().split(),
     'root': tried(lambda: open('/x', 'w')),
     'task': tried(lambda: open('/run/anchorhold/task', 'w')),
-    'workspace': tried(lambda: open('/workspace/x', 'w')), 'tmp': tried(lambda: open('/tmp/x', 'w')),
-    'text': open('/run/anchorhold/task').read(), 'env': os.environ['LITERAL'], 'home': os.environ['HOME'],
+    'workspace': tried(lambda: open('/workspace/x', 'w')),
+    'tmp': tried(lambda: open('/tmp/x', 'w')),
+    'text': open('/run/anchorhold/task').readline(),
+    'env': os.environ['LITERAL'], 'home': os.environ['HOME'],
 }
 open(os.environ['ANCHORHOLD_RESULT'], 'w').write(json.dumps(seen))
 """
@@ -138,9 +140,7 @@ open(os.environ['ANCHORHOLD_RESULT'], 'w').write(json.dumps(seen))
 
 def test_a_cell_is_sealed_as_it_says(agents: Agents):
     """Seen from inside: no root, no capability, no token, no writable root, nothing expanded."""
-    name = agents.submit(
-        LOOK, task="Look around: $(HOME)", env=[{"name": "LITERAL", "value": "$(HOME) $$ $x"}]
-    )
+    name = agents.submit(LOOK, env=[{"name": "LITERAL", "value": "$(HOME) $$ $x"}])
 
     run = agents.end(name)
 
@@ -153,7 +153,7 @@ def test_a_cell_is_sealed_as_it_says(agents: Agents):
         "token": False, "services": [], "nameserver": ["nameserver", "127.0.0.1"],
         "root": "Read-only file system", "task": "Read-only file system",
         "workspace": "ok", "tmp": "ok",
-        "text": "Look around: $(HOME)", "env": "$(HOME) $$ $x", "home": "/workspace",
+        "text": "# Look around: $(HOME)\n", "env": "$(HOME) $$ $x", "home": "/workspace",
     }  # fmt: skip
 
 
@@ -172,7 +172,7 @@ open(os.environ['ANCHORHOLD_RESULT'], 'w').write(json.dumps(seen))
 
 
 def test_an_agent_reads_its_inputs_and_cannot_write_them(agents: Agents, claim: str, settings: str):
-    """A ConfigMap, a claim and an image, each under its own name; the ConfigMap's digest is kept."""
+    """A ConfigMap, a claim and an image, each under its own name; what was read is recorded."""
     inputs = [
         {"name": "settings", "configMap": {"name": settings}},
         {"name": "tree", "persistentVolumeClaim": {"claimName": claim}},

@@ -5,7 +5,7 @@ import re
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from anchorhold import names
@@ -57,6 +57,11 @@ inputs = st.lists(sources, max_size=3).map(
     lambda found: [{"name": f"in-{n}", **source} for n, source in enumerate(found)]
 )
 variables = st.sampled_from(["A", "HOME", "ANCHORHOLD_RESULT", "LD_PRELOAD"])
+# What the API server admits for the name of any object: a DNS subdomain (RFC 1123).
+object_names = st.from_regex(
+    r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?){0,2}",
+    fullmatch=True,
+)
 run_names = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?", fullmatch=True)
 specs = some_of(
     task=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50),
@@ -239,10 +244,25 @@ def test_a_namesake_with_another_uid_has_another_child(name: str, uid: UUID, oth
     assert names.child_name(name, str(uid)) != names.child_name(name, str(other))
 
 
-@given(st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,50}[a-z0-9])?", fullmatch=True), st.uuids())
-def test_the_name_of_a_child_is_a_dns_label(name: str, uid: UUID):
-    """The API server admits dots in the name of a run; the child's name promises a label."""
-    assert DNS_LABEL.fullmatch(names.child_name(name, str(uid)))
+def is_admitted(name: str) -> bool:
+    """The two rules of the CRD for the name of a run, as `test_schema` has them in CEL."""
+    return len(name) <= names.MAX_RUN_NAME and "." not in name
+
+
+@given(object_names.filter(is_admitted), st.uuids())
+@example("a" * names.MAX_RUN_NAME, UUID(int=0))
+@example("0", UUID(int=0))
+def test_the_name_of_a_child_is_a_dns_label_for_every_name_that_the_crd_admits(
+    name: str, uid: UUID
+):
+    """The API server takes any DNS subdomain for the name of an object; the CRD refuses a dot.
+
+    So the whole name of the run is in its child's, with the dash and the start of the uid.
+    """
+    child = names.child_name(name, str(uid))
+
+    assert DNS_LABEL.fullmatch(child)
+    assert child == f"{name}-{str(uid)[:8]}"
 
 
 def sources_of(spec: Manifest) -> set[str]:

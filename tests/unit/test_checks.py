@@ -43,7 +43,7 @@ def judge(spec: dict[str, Any], policy: dict[str, Any]) -> str | None:
         pytest.param(
             {"activeDeadlineSeconds": 600},
             {"activeDeadlineSeconds": 601},
-            "`activeDeadlineSeconds` 601 must be less than or equal to 600",
+            "`activeDeadlineSeconds` '601' must be less than or equal to '600'",
             id="deadline",
         ),
         pytest.param(

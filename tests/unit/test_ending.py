@@ -7,7 +7,7 @@ import pytest
 from anchorhold.api.status import Reason
 from anchorhold.controller import ending
 from anchorhold.controller.ending import Outcome
-from anchorhold.controller.observed import read_pod
+from anchorhold.controller.observed import EPOCH, read_pod
 from factories import CREATED, STARTED, agent, make_pod, terminated
 
 DEADLINE = {
@@ -92,9 +92,52 @@ def test_an_agent_whose_pod_was_deleted_is_lost():
         {"deletionTimestamp": CREATED}, phase="Failed", containerStatuses=terminated(143)
     )
 
-    assert ending.of(read_pod(pod)) == Outcome(
-        Reason.LOST, "somebody deleted the cell's Pod while the agent ran"
-    )
+    assert ending.of(read_pod(pod)) == Outcome(Reason.LOST, "somebody deleted the cell's Pod")
+
+
+RUNS = agent(running={"startedAt": STARTED})
+LOST_TRACK = Outcome(Reason.LOST, "the node lost track of the agent")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "status", "expected"),
+    [
+        pytest.param({}, {}, LOST_TRACK, id="lost"),
+        pytest.param(
+            {},
+            DEADLINE,
+            Outcome(Reason.DEADLINE_EXCEEDED, "the agent ran longer than `activeDeadlineSeconds`"),
+            id="too late",
+        ),
+        pytest.param(
+            {"deletionTimestamp": CREATED},
+            {},
+            Outcome(Reason.LOST, "somebody deleted the cell's Pod"),
+            id="deleted",
+        ),
+    ],
+)
+def test_an_agent_that_nobody_saw_end_is(
+    metadata: dict[str, Any], status: dict[str, Any], expected: Outcome
+):
+    """The control plane fails the Pods of a node that is gone, and leaves their agents running."""
+    pod = make_pod(metadata, **{**status, "phase": "Failed", "containerStatuses": RUNS})
+
+    assert ending.of(read_pod(pod)) == expected
+
+
+@pytest.mark.parametrize(
+    ("statuses", "started"),
+    [
+        pytest.param([], False, id="of which nothing is known"),
+        pytest.param(agent(waiting={"reason": "ErrImagePull"}), False, id="that waits"),
+        pytest.param(RUNS, True, id="that runs"),
+        pytest.param(terminated(0), True, id="that ran and ended"),
+        pytest.param(agent(terminated={"exitCode": 128}), False, id="that ended without a start"),
+    ],
+)
+def test_whether_an_agent_has_started(statuses: list[dict[str, Any]], started: object):
+    assert ending.has_started(read_pod(make_pod(containerStatuses=statuses))) is started
 
 
 def test_an_agent_that_succeeded_although_its_pod_was_deleted_has_completed():
@@ -105,6 +148,13 @@ def test_an_agent_that_succeeded_although_its_pod_was_deleted_has_completed():
     assert ending.of(read_pod(pod)) == Outcome(Reason.COMPLETED, "the agent ended with exit code 0")
 
 
+def unstartable(reason: str, message: str) -> list[dict[str, Any]]:
+    """What containerd reports: the epoch as the start of what never started."""
+    ended = {"exitCode": 128, "reason": reason, "message": message, "startedAt": EPOCH}
+    return agent(terminated=ended)
+
+
+UNKNOWN = {"exitCode": 137, "reason": "ContainerStatusUnknown"}
 FULL_EMPTY_DIR = 'Usage of EmptyDir volume "workspace" exceeds the limit "64Mi". '
 FULL_DISK = "Pod ephemeral local storage usage exceeds the total limit of containers 128Mi. "
 FULL_CONTAINER = 'Container agent exceeded its local ephemeral storage limit "128Mi". '
@@ -124,6 +174,7 @@ RAN_SHORT = "the node ran short and ended the cell: "
         pytest.param(FULL_CONTAINER, Reason.DISK_EXCEEDED, FULL_CONTAINER, id="a log too large"),
         pytest.param(LOW_NODE, Reason.LOST, RAN_SHORT + LOW_NODE, id="a node without disk"),
         pytest.param(LOW_MEMORY, Reason.LOST, RAN_SHORT + LOW_MEMORY, id="a node without memory"),
+        pytest.param("why", Reason.LOST, RAN_SHORT + "why", id="whatever else a node says"),
     ],
 )
 def test_an_eviction_is_the_agents_fault_or_the_nodes(message: str, reason: Reason, sentence: str):
@@ -163,6 +214,64 @@ def test_an_eviction_is_the_agents_fault_or_the_nodes(message: str, reason: Reas
             Reason.LOST,
             f"the agent never started: DeadlineExceeded: {DEADLINE['message']}",
             id="a deadline that waited for nobody knows what",
+        ),
+        pytest.param(
+            {**DEADLINE, "containerStatuses": agent(terminated=UNKNOWN)},
+            Reason.LOST,
+            "the node lost track of the agent",
+            id="a container that the node forgot",
+        ),
+        pytest.param(
+            {"phase": "Failed", "containerStatuses": agent(terminated={**UNKNOWN, "message": "x"})},
+            Reason.LOST,
+            "the node lost track of the agent: x",
+            id="a container that the node forgot, with a word",
+        ),
+        pytest.param(
+            {"phase": "Failed", "containerStatuses": unstartable("StartError", "no such file")},
+            Reason.AGENT_FAILED,
+            "the agent's program could not be started: no such file",
+            id="a program that is not there",
+        ),
+        pytest.param(
+            {"phase": "Failed", "containerStatuses": unstartable("ContainerCannotRun", "")},
+            Reason.AGENT_FAILED,
+            "the agent's program could not be started",
+            id="a program that cannot run",
+        ),
+        pytest.param(
+            {
+                "phase": "Failed",
+                "reason": "OutOfpods",
+                "message": "full",
+                "containerStatuses": unstartable("StartError", "no such file"),
+            },
+            Reason.UNSCHEDULABLE,
+            "the node refused the cell: full",
+            id="a node that had filled, whatever else it says",
+        ),
+        pytest.param(
+            {
+                "phase": "Failed",
+                "reason": "OutOfmemory",
+                "message": "no",
+                "containerStatuses": agent(terminated=UNKNOWN),
+            },
+            Reason.UNSCHEDULABLE,
+            "the node refused the cell: no",
+            id="a container that the node forgot because it refused the Pod",
+        ),
+        pytest.param(
+            {"phase": "Failed", "reason": "NodeAffinity", "message": "no"},
+            Reason.UNSCHEDULABLE,
+            "the node refused the cell: no",
+            id="the node had other labels by then",
+        ),
+        pytest.param(
+            {"phase": "Failed", "reason": "Preempting", "message": "no"},
+            Reason.UNSCHEDULABLE,
+            "the node refused the cell: no",
+            id="the node gave its place to another Pod",
         ),
         pytest.param(
             {"phase": "Failed", "containerStatuses": agent(terminated={"exitCode": 128})},
@@ -226,13 +335,33 @@ NO_CLAIM = '0/1 nodes are available: persistentvolumeclaim "checkout" not found.
             ),
             id="a node that can't make it",
         ),
+        pytest.param(
+            waiting("CreateContainerConfigError", 'configmap "x" not found'),
+            Outcome(
+                Reason.LOST,
+                "the node could not make the cell: CreateContainerConfigError: "
+                'configmap "x" not found',
+            ),
+            id="something else that is not found",
+        ),
     ],
 )
 def test_a_pod_is_kept_from_starting_by(status: dict[str, Any], expected: Outcome | None):
     assert ending.obstacle(read_pod(make_pod(**status))) == expected
 
 
-@pytest.mark.parametrize("word", sorted(ending.IMAGE_OBSTACLES))
+@pytest.mark.parametrize(
+    "word",
+    [
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "RegistryUnavailable",
+        "ImageInspectError",
+        "SignatureValidationFailed",
+    ],
+)
 def test_an_image_that_cannot_be_had_has_many_names(word: str):
     pod = read_pod(make_pod(**waiting(word, "why")))
 

@@ -5,7 +5,15 @@ import pytest
 from anchorhold.api.status import Reason
 from anchorhold.policy.evaluate import ConfigMapFacts, evaluate
 from anchorhold.policy.grant import Grant, GrantedInput, Refusal, Source
-from factories import IMAGE, OTHER_IMAGE, make_grant, make_policy, make_request, read_policies
+from factories import (
+    DATA_IMAGE,
+    IMAGE,
+    OTHER_IMAGE,
+    make_grant,
+    make_policy,
+    make_request,
+    read_policies,
+)
 
 DIGEST = "sha256:" + "d" * 64
 SETTINGS = {"inputs": [{"name": "conf", "configMap": {"name": "settings"}}]}
@@ -139,6 +147,36 @@ def test_a_config_map_is_granted_with_its_digest():
     assert [item.model_dump() for item in grant.effective.inputs] == [
         {"name": "conf", "source": "ConfigMap/settings", "digest": DIGEST}
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "granted"),
+    [
+        pytest.param(
+            {"persistentVolumeClaim": {"claimName": "checkout"}},
+            GrantedInput("in", Source.CLAIM, "checkout", ""),
+            id="a claim",
+        ),
+        pytest.param(
+            {"image": {"reference": DATA_IMAGE}},
+            GrantedInput("in", Source.IMAGE, DATA_IMAGE, ""),
+            id="an image",
+        ),
+    ],
+)
+def test_any_other_input_is_granted_without_a_digest(
+    source: dict[str, object], granted: GrantedInput
+):
+    """Nobody has read what it holds."""
+    allowed = {
+        "persistentVolumeClaims": [{"name": "checkout"}],
+        "images": [{"reference": DATA_IMAGE}],
+    }
+    policies = read_policies(make_policy(inputs=allowed))
+
+    grant = make_grant(make_request(inputs=[{"name": "in", **source}]), policies)
+
+    assert grant.inputs == (granted,)
 
 
 def test_an_unlisted_config_map_is_not_looked_up():

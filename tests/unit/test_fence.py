@@ -4,9 +4,10 @@ import copy
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from anchorhold import names
-from anchorhold.api.status import Reason
+from anchorhold.api.status import AgentRunStatus, Reason
 from anchorhold.policy import fence
 from anchorhold.policy.fence import Binding
 from anchorhold.policy.grant import BoundPolicy, Refusal
@@ -65,6 +66,11 @@ EXPRESSION = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": 
         pytest.param("policyName", "somebody-elses", id="binds another admission policy"),
         pytest.param("matchResources", None, id="selects nothing in particular"),
         pytest.param(
+            "matchResources.namespaceSelector.matchLabels",
+            {"kubernetes.io/metadata.name": ""},
+            id="selects the namespace without a name",
+        ),
+        pytest.param(
             "matchResources.namespaceSelector",
             {"matchExpressions": [EXPRESSION]},
             id="selects by an expression",
@@ -101,6 +107,10 @@ def test_a_binding_is_a_hole_in_the_fence_that(path: str, value: object):
     binding = changed(limits_binding(), path, value)
 
     assert fence.read_binding(binding) is None
+
+
+def test_somebody_elses_admission_policy_is_no_part_of_the_fence():
+    assert fence.read_binding(floor_binding("somebody-elses")) is None
 
 
 def test_a_floor_with_a_parameter_is_a_hole_in_the_fence():
@@ -162,6 +172,27 @@ def test_limits_that_take_different_policies_contradict_each_other():
         Reason.NOT_ONBOARDED,
         "the admission bindings of namespace 'team-a' name different AgentPolicies: install the "
         "chart anchorhold-tenant for it again",
+    )
+
+
+AS_MANY_AS_MAY_BE = [f"policy-{n}" for n in range(8)]
+
+
+def test_a_namespace_may_have_as_many_policies_as_a_status_can_name():
+    found = fence.bound_policies("team-a", bindings(*AS_MANY_AS_MAY_BE))
+
+    assert found == tuple(AS_MANY_AS_MAY_BE)
+    applied = [{"name": name, "uid": "u", "generation": 1} for name in found]
+    assert AgentRunStatus.parse({"policies": applied})
+    with pytest.raises(ValidationError):
+        AgentRunStatus.parse({"policies": [*applied, applied[0]]})
+
+
+def test_one_policy_more_than_a_status_can_name_is_a_conflict():
+    found = fence.bound_policies("team-a", bindings(*AS_MANY_AS_MAY_BE, "one-more"))
+
+    assert found == Refusal(
+        Reason.POLICY_CONFLICT, "namespace 'team-a' is bound to more than 8 AgentPolicies"
     )
 
 

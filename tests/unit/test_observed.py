@@ -209,8 +209,9 @@ def test_a_pod_is_read_when_its_agent_has_ended():
     assert pod.termination == Termination(3, "Error", "what it returned", STARTED, FINISHED)
 
 
-def test_an_agent_that_never_started_has_no_start():
-    statuses = agent(terminated={"exitCode": 128, "startedAt": None})
+@pytest.mark.parametrize("started", [None, "1970-01-01T00:00:00Z"])
+def test_an_agent_that_never_started_has_no_start(started: str | None):
+    statuses = agent(terminated={"exitCode": 128, "startedAt": started})
 
     pod = observed.read_pod(make_pod(phase="Failed", containerStatuses=statuses))
 
@@ -312,3 +313,18 @@ def test_of_a_record_only_what_was_granted_is_read():
 
 def test_a_time_of_kubernetes_is_in_utc():
     assert observed.moment(FINISHED) == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "phase", "expected"),
+    [
+        pytest.param({}, "Pending", True, id="waits for its start"),
+        pytest.param({}, "Running", True, id="runs"),
+        pytest.param({}, "Unknown", True, id="is out of sight"),
+        pytest.param({}, "Succeeded", False, id="has succeeded"),
+        pytest.param({}, "Failed", False, id="has failed"),
+        pytest.param({"deletionTimestamp": CREATED}, "Running", False, id="was told to go"),
+    ],
+)
+def test_whether_a_pod_is_live_that(metadata: dict[str, Any], phase: str, expected: object):
+    assert observed.is_live(observed.read_pod(make_pod(metadata, phase=phase))) is expected

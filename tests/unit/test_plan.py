@@ -133,7 +133,7 @@ def test_a_run_that_a_policy_refuses_is_refused_at_once():
     decided = decide(make_observed(make_run(activeDeadlineSeconds=601)))
 
     message = (
-        "`activeDeadlineSeconds` 601 must be less than or equal to 600 (AgentPolicy 'default')"
+        "`activeDeadlineSeconds` '601' must be less than or equal to '600' (AgentPolicy 'default')"
     )
     assert decided == Plan(
         status=said("PolicyRefused", message, "False", "False", completionTime=NOW_TEXT)
@@ -322,6 +322,19 @@ def test_an_agent_that_never_started_returned_nothing():
     message = "the agent never started: the node does not say why"
     facts = {**OF_THE_CELL, "completionTime": FINISHED}
     assert decided == Plan(status=said("Lost", message, "True", "False", **facts))
+
+
+def test_a_program_that_could_not_be_started_returned_nothing_and_has_no_exit_code():
+    """Whatever exit code the runtime makes up; and no input that vanished since explains it."""
+    ended = {"exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z"}
+    statuses = agent(terminated={**ended, "message": "no such file", "finishedAt": FINISHED})
+    pod = make_pod(phase="Failed", containerStatuses=statuses)
+
+    decided = decide(make_observed(make_run(**SETTINGS), pod))
+
+    message = "the agent's program could not be started: no such file"
+    facts = {**OF_THE_CELL, "completionTime": FINISHED}
+    assert decided == Plan(status=said("AgentFailed", message, "True", "False", **facts))
 
 
 def test_what_a_node_says_is_only_text():

@@ -51,7 +51,7 @@ PODS: tuple[dict[str, Any] | None, ...] = (
     make_pod(phase="Succeeded", containerStatuses=terminated(0)),
     make_pod({"deletionTimestamp": CREATED}, phase="Running"),
 )
-POLICIES = (
+POLICIES: tuple[Any, ...] = (
     ANY_CONFIG_MAP,
     read_policies(make_policy(suspend=True)),
     NOT_BOUND,

@@ -1,5 +1,6 @@
 """`decide` about a cell whose agent has not started: patience, and what it ends with."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from plans import (
 
 from anchorhold.controller import status
 from anchorhold.controller.plan import Plan, decide
+from anchorhold.policy.evaluate import ConfigMapFacts
 from factories import (
     CREATED,
     FINISHED,
@@ -150,7 +152,10 @@ def test_patience_counts_from_the_cell_and_not_from_the_run():
     ],
 )
 def test_a_cell_that_nobody_complains_of_is_waited_for(
-    run: dict[str, Any], config_maps: Any, seconds: float, look_again: float
+    run: dict[str, Any],
+    config_maps: Mapping[str, ConfigMapFacts],
+    seconds: float,
+    look_again: float,
 ):
     """A large image takes its time; the kubelet's own deadline bounds it."""
     observed = make_observed(run, make_pod(), config_maps=config_maps, now=later(seconds))
@@ -205,7 +210,7 @@ LOST_TRACK = "the node lost track of the agent"
 def test_an_agent_never_started(
     run: dict[str, Any],
     pod: dict[str, Any],
-    config_maps: Any,
+    config_maps: Mapping[str, ConfigMapFacts],
     reason: str,
     message: str,
 ):

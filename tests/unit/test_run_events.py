@@ -4,11 +4,13 @@ import pytest
 
 from anchorhold.controller import events
 from anchorhold.controller.observed import read_run
-from factories import UID, make_run
+from factories import FINISHED, UID, make_run
 
 
 def test_an_event_names_its_run_and_is_the_same_when_repeated():
-    assert events.of_run(read_run(make_run()), "AgentFailed", "exit code 1") == {
+    event = events.of_run(read_run(make_run()), "AgentFailed", "exit code 1", FINISHED)
+
+    assert event == {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": "review-0f5a3c1e.agentfailed", "namespace": "team-a"},
@@ -23,6 +25,9 @@ def test_an_event_names_its_run_and_is_the_same_when_repeated():
             "uid": UID,
         },
         "source": {"component": "anchorhold-controller"},
+        "firstTimestamp": FINISHED,
+        "lastTimestamp": FINISHED,
+        "count": 1,
     }
 
 
@@ -34,6 +39,6 @@ def test_an_event_names_its_run_and_is_the_same_when_repeated():
     ],
 )
 def test_the_message_of_an_event_is_bounded(length: int, kept: int):
-    event = events.of_run(read_run(make_run()), "Lost", "x" * length)
+    event = events.of_run(read_run(make_run()), "Lost", "x" * length, FINISHED)
 
     assert event["message"] == "x" * kept

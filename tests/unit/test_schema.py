@@ -9,6 +9,8 @@ import yaml
 from pydantic import BaseModel
 
 from anchorhold.api import policy, run, schema
+from anchorhold.api.status import ConditionType
+from anchorhold.controller import status
 
 CRDS = Path(__file__).parents[2] / "crds"
 RENDERED = schema.render()
@@ -149,17 +151,21 @@ def test_a_run_that_nobody_has_seen_reads_as_unfinished():
 
     conditions = root["properties"]["status"]["default"]["conditions"]
 
-    assert [condition["type"] for condition in conditions] == list(run.ConditionType)
+    assert [condition["type"] for condition in conditions] == list(ConditionType)
     assert {condition["status"] for condition in conditions} == {"Unknown"}
     assert {condition["reason"] for condition in conditions} == {"Pending"}
+    # The moment that `status.since` takes for none.
+    assert {condition["lastTransitionTime"] for condition in conditions} == {status.EPOCH}
 
 
-def test_the_name_of_a_run_leaves_room_for_its_childrens():
-    root = VERSIONS["agentruns.yaml"]["schema"]["openAPIV3Schema"]
-
-    assert [rule["rule"] for rule in root["x-kubernetes-validations"]] == [
-        "size(self.metadata.name) <= 52"
-    ]
+def test_the_name_of_a_run_is_a_label_and_leaves_room_for_its_childrens():
+    """What `test_cell_properties.is_admitted` says in Python."""
+    assert rules_of("agentruns.yaml", "") == {
+        "`metadata.name` must have at most 52 characters": "size(self.metadata.name) <= 52",
+        "`metadata.name` must be a DNS label: lower-case letters, digits and dashes": (
+            "!self.metadata.name.contains('.')"
+        ),
+    }
 
 
 def rules_of(name: str, path: str) -> dict[str, str]:

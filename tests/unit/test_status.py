@@ -183,6 +183,13 @@ def test_the_digest_of_a_result_is_of_what_is_stored():
     assert (found["message"], found["digest"]) == (r"\x1b", digest.of_text(r"\x1b"))
 
 
+def test_a_result_with_half_a_character_is_kept():
+    """JSON can carry what UTF-8 cannot."""
+    found = status.result("\ud800")
+
+    assert (found["message"], found["truncated"]) == (r"\ud800", False)
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=4_096))
 def test_a_result_fits_into_the_status(text: str):
     """The API server refuses a message of more than 16384 characters."""

@@ -20,6 +20,12 @@ IMAGE_OBSTACLES = frozenset(
         "SignatureValidationFailed",
     }
 )
+# How the kubelet says that a container was over before its program ran.
+NEVER_STARTED = {
+    "StartError": (Reason.AGENT_FAILED, "the agent's program could not be started"),
+    "ContainerCannotRun": (Reason.AGENT_FAILED, "the agent's program could not be started"),
+    "ContainerStatusUnknown": (Reason.LOST, "the node lost track of the agent"),
+}
 # The kubelet refuses a Pod that the scheduler gave it, for instance because the node just filled.
 REJECTIONS = ("OutOf", "Unexpected", "NodeAffinity", "Preempt")
 
@@ -92,8 +98,10 @@ def never_started(pod: Pod) -> Outcome:
     """The Pod is over and the agent never ran: say what kept it."""
     if pod.reason.startswith(REJECTIONS):
         return Outcome(Reason.UNSCHEDULABLE, f"the node refused the cell: {pod.message}")
-    if pod.termination is not None and pod.termination.reason == "ContainerStatusUnknown":
-        return LOST_TRACK
+    ended = pod.termination
+    if ended is not None and ended.reason in NEVER_STARTED:
+        reason, words = NEVER_STARTED[ended.reason]
+        return Outcome(reason, f"{words}: {ended.message}" if ended.message else words)
     waiting = obstacle(pod)
     if waiting is not None:
         return waiting

@@ -15,6 +15,8 @@ from anchorhold.policy.grant import BoundPolicy, Refusal, Request
 
 Document = Mapping[str, Any]
 Key = tuple[str, str]
+# What Go makes of no time at all.
+EPOCH = "1970-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +158,15 @@ def agent_state(status: Document) -> Document:
 
 
 def read_termination(terminated: Document | None) -> Termination | None:
-    """How the container ended. A kubelet that never started it reports no `startedAt`."""
+    """How the container ended. One that never started has no `startedAt`, or the epoch's."""
     if terminated is None:
         return None
+    started = terminated.get("startedAt")
     return Termination(
         exit_code=terminated["exitCode"],
         reason=terminated.get("reason", ""),
         message=terminated.get("message", ""),
-        started=terminated.get("startedAt"),
+        started=None if started == EPOCH else started,
         finished=terminated.get("finishedAt"),
     )
 

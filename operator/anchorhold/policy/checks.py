@@ -84,7 +84,7 @@ def deadline_is_allowed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | N
     given, bound = asked.active_deadline_seconds, policy.limits.active_deadline_seconds
     if given is None or given <= bound:
         return None
-    return f"`activeDeadlineSeconds` {given} must be less than or equal to {bound}"
+    return f"`activeDeadlineSeconds` '{given}' must be less than or equal to '{bound}'"
 
 
 def cpu_is_allowed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
