@@ -1,6 +1,7 @@
 """The whole controller, Kopf and all, against a server that counts, forgets and fails."""
 
 import asyncio
+import random
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import pytest
 from anchorhold import __main__ as program
 from anchorhold import names
 from anchorhold.cluster import client
+from anchorhold.controller.view import View
 from wiring import fakeapi
 
 NAMESPACE = "team-a"
@@ -426,3 +428,21 @@ async def test_the_probes_and_the_metrics_answer(cluster: Cluster):
     assert ready[0] == 200
     assert "workqueue_depth" in figures[1]
     assert 'api_requests_total{code="200",resource="agentruns",verb="list"}' in figures[1]
+
+
+async def test_a_namespace_that_is_not_bound_any_more_is_left(
+    cluster: Cluster, kube: client.Client, start: fakeapi.Start
+):
+    """At the next list of all runs, its Pods are not watched any longer."""
+    cluster.onboard()
+    view = View(kube, lambda _: None, random.Random(1))  # noqa: S311
+    start(view.run(lambda: None))
+    await cluster.api.wait(lambda: cluster.api.watching("pods"), SECONDS)
+    for name in names.LIMITS_POLICIES + names.FLOOR_POLICIES:
+        cluster.api.delete("validatingadmissionpolicybindings", None, f"{name}.{NAMESPACE}")
+    await cluster.api.wait(lambda: not view.bindings.store, SECONDS)
+
+    await view.resync()
+
+    await cluster.api.wait(lambda: not cluster.api.watching("pods"), SECONDS)
+    assert view.pods == {}

@@ -32,6 +32,10 @@ class Runs:
             key=lambda run: (run.created, run.uid),
         )
 
+    def namespaces(self) -> set[str]:
+        """The namespaces that hold a run, finished or not."""
+        return {namespace for namespace, _ in self._runs}
+
     def put(self, document: Document) -> set[Key]:
         """Take a version of a run, unless a newer one is known."""
         run = read_run(document)

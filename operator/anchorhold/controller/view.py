@@ -44,6 +44,7 @@ class View:
         self.runs = Runs()
         self.launched: dict[Key, str] = {}
         self.pods: dict[str, informer.Informer[Pod]] = {}
+        self._watchers: dict[str, asyncio.Task[None]] = {}
         self.policies: informer.Informer[BoundPolicy | Refusal] = informer.Informer(
             api, paths.agent_policies(names.POLICY_NAMESPACE), fence.read_policy, self._on_policy
         )
@@ -74,6 +75,14 @@ class View:
         async for page in self._api.pages(paths.agent_runs(), PAGE):
             documents += page["items"]
         self._look_at(self.runs.replace(documents, int(page["metadata"]["resourceVersion"])))
+        self._leave_the_unbound()
+
+    def _leave_the_unbound(self) -> None:
+        """Watch no Pods where nothing is bound any more and no run is left."""
+        bound = {binding.namespace for binding in self.bindings.store.values() if binding}
+        for namespace in set(self.pods) - bound - self.runs.namespaces():
+            self._watchers.pop(namespace).cancel()
+            del self.pods[namespace]
 
     async def _try_to_resync(self) -> bool:
         """Whether all runs could be listed."""
@@ -191,5 +200,5 @@ class View:
 
         path = paths.pods(namespace)
         found = informer.Informer(self._api, path, read_pod, on_pod, names.RUN_LABEL)
-        self._group.create_task(found.run(self._jitter))
+        self._watchers[namespace] = self._group.create_task(found.run(self._jitter))
         return found
