@@ -52,7 +52,10 @@ demo: cluster wheels ## run an untrusted agent on this source tree, from nothing
 	@$(PYTHON) -m demo
 
 # ---- checks ---------------------------------------------------------------------------------
-generate: env ## write what is generated: CRDs, their copies in the chart, manifests/install.yaml
+.cluster/bin/helm:
+	@$(MAKE) --no-print-directory cluster
+
+generate: env $(HELM) ## write what is generated: CRDs, their copies in the chart, manifests/install.yaml
 	$(VENV)/python -m anchorhold.api.schema crds
 	HELM=$(HELM) charts/generate.sh
 
@@ -66,7 +69,7 @@ lint: env ## layout, lint, types, layers
 	$(VENV)/mypy
 	$(VENV)/lint-imports
 
-unit: env ## pure tests, with all branches of what decides
+unit: env $(HELM) ## pure tests, with all branches of what decides
 	$(VENV)/python -m coverage run -m pytest tests/unit
 	$(VENV)/python -m coverage report
 
