@@ -318,13 +318,13 @@ def test_a_time_of_kubernetes_is_in_utc():
 @pytest.mark.parametrize(
     ("metadata", "phase", "expected"),
     [
-        pytest.param({}, "Pending", True, id="waits for its start"),
-        pytest.param({}, "Running", True, id="runs"),
-        pytest.param({}, "Unknown", True, id="is out of sight"),
-        pytest.param({}, "Succeeded", False, id="has succeeded"),
-        pytest.param({}, "Failed", False, id="has failed"),
+        pytest.param({}, "Pending", False, id="waits for its start"),
+        pytest.param({}, "Running", False, id="runs"),
+        pytest.param({}, "Unknown", False, id="is out of sight"),
+        pytest.param({}, "Succeeded", True, id="has succeeded"),
+        pytest.param({}, "Failed", True, id="has failed"),
         pytest.param({"deletionTimestamp": CREATED}, "Running", False, id="was told to go"),
     ],
 )
-def test_whether_a_pod_is_live_that(metadata: dict[str, Any], phase: str, expected: object):
-    assert observed.is_live(observed.read_pod(make_pod(metadata, phase=phase))) is expected
+def test_whether_a_pod_has_ended_that(metadata: dict[str, Any], phase: str, expected: object):
+    assert observed.has_ended(observed.read_pod(make_pod(metadata, phase=phase))) is expected

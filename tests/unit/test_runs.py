@@ -142,3 +142,16 @@ def test_the_unfinished_runs_of_a_namespace_come_by_age_and_then_by_uid():
     found = [run.key[1] for run in runs.unfinished("team-a")]
 
     assert found == ["first", "second", "young"]
+
+
+def test_the_namespaces_are_those_that_hold_a_run_whether_it_ended_or_not():
+    runs = known(
+        version(1),
+        version(1, name="other"),
+        version(1, namespace="team-c"),
+        make_run({"namespace": "team-b"}, status=ENDED),
+    )
+    runs.remove(version(2, namespace="team-c"))
+
+    assert runs.namespaces() == {"team-a", "team-b"}
+    assert Runs().namespaces() == set()

@@ -446,3 +446,23 @@ async def test_a_namespace_that_is_not_bound_any_more_is_left(
 
     await cluster.api.wait(lambda: not cluster.api.watching("pods"), SECONDS)
     assert view.pods == {}
+
+
+async def test_a_cell_that_is_on_its_way_out_still_counts(cluster: Cluster):
+    """Its run is deleted, and it has its grace period: the next one waits until it is gone."""
+    cluster.onboard(activeRuns=1)
+    cluster.api.linger("pods")
+    async with cluster.controller():
+        cluster.api.put(run("first"))
+        await cluster.starts("first")
+        first = await cluster.pod_of("first")
+        cluster.api.put(run("second"))
+        await cluster.until("second", "Queued")
+        cluster.api.delete("agentruns", NAMESPACE, "first")
+        cluster.api.put(run("third"))
+        await cluster.until("third", "Queued")
+        waited = cluster.pod("second") is None
+        cluster.api.remove("pods", NAMESPACE, first)
+        await cluster.pod_of("second")
+
+    assert waited

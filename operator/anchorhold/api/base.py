@@ -7,7 +7,7 @@ object must stay well below what etcd takes (1.5 MiB) even when every field is a
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import to_json
 
@@ -37,6 +37,12 @@ class Type(BaseModel):
         It goes through JSON because strict parsing takes arrays as tuples from JSON only.
         """
         return cls.model_validate_json(to_json(document))
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """The first thing that is wrong with a document: the field's path, and what is the matter."""
+    fault = error.errors()[0]
+    return ".".join(str(part) for part in fault["loc"]), fault["msg"]
 
 
 def rule(expression: str, message: str, **more: str) -> dict[str, str]:

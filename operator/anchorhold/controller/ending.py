@@ -7,7 +7,7 @@ agent all end as 'DeadlineExceeded'. What tells them apart is whether the agent 
 from dataclasses import dataclass
 
 from anchorhold.api.status import Reason
-from anchorhold.controller.observed import Pod, Termination
+from anchorhold.controller.observed import Pod, Termination, has_ended
 
 IMAGE_OBSTACLES = frozenset(
     {
@@ -43,7 +43,7 @@ LOST_TRACK = Outcome(Reason.LOST, "the node lost track of the agent")
 
 def of(pod: Pod) -> Outcome | None:
     """How the Pod ended; None while it has not."""
-    if pod.phase not in ("Succeeded", "Failed"):
+    if not has_ended(pod):
         return None
     if pod.reason == "Evicted":
         return evicted(pod)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from anchorhold import names
+from anchorhold.api.base import first_fault
 from anchorhold.api.run import AgentRunSpec
 from anchorhold.policy.evaluate import ConfigMapFacts
 from anchorhold.policy.grant import BoundPolicy, Refusal, Request
@@ -73,9 +74,9 @@ class Pod:
     termination: Termination | None
 
 
-def is_live(pod: Pod) -> bool:
-    """Whether the Pod may still do something, and nobody has told it to go."""
-    return not pod.deleting and pod.phase not in ("Succeeded", "Failed")
+def has_ended(pod: Pod) -> bool:
+    """Whether nothing of the Pod runs any more; one that is being deleted still may."""
+    return pod.phase in ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,8 @@ def read_request(document: Document) -> Request | str:
     try:
         spec = AgentRunSpec.parse(document["spec"])
     except ValidationError as error:
-        fault = error.errors()[0]
-        field = ".".join(str(part) for part in fault["loc"])
-        return f"`{field}` cannot be read by this version: {fault['msg']}"
+        field, fault = first_fault(error)
+        return f"`{field}` cannot be read by this version: {fault}"
     return Request(metadata["namespace"], metadata["name"], metadata["uid"], spec)
 
 

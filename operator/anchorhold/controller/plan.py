@@ -12,7 +12,7 @@ from typing import Any, assert_never
 from anchorhold import names
 from anchorhold.api.status import Reason
 from anchorhold.controller import ending, status
-from anchorhold.controller.observed import Observed, Pod, Run, is_live
+from anchorhold.controller.observed import Observed, Pod, Run, has_ended
 from anchorhold.policy import queueing
 from anchorhold.policy.evaluate import evaluate
 from anchorhold.policy.grant import BoundPolicy, Grant, Refusal
@@ -42,7 +42,8 @@ def decide(observed: Observed) -> Plan:
     run, pod = observed.run, observed.pod
     if run.finished:
         # First the record, then the Pod: a crash in between must not let it start after all.
-        return Plan(delete_pod=pod if pod is not None and is_live(pod) else None)
+        left = pod is not None and not has_ended(pod) and not pod.deleting
+        return Plan(delete_pod=pod if left else None)
     if run.deleting:
         return Plan()
     if pod is not None:

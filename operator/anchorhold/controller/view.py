@@ -13,7 +13,7 @@ import aiohttp
 from anchorhold import names
 from anchorhold.cluster import client, informer, paths
 from anchorhold.controller import ending
-from anchorhold.controller.observed import Key, Observed, Pod, Run, is_live, read_pod
+from anchorhold.controller.observed import Key, Observed, Pod, Run, has_ended, read_pod
 from anchorhold.controller.runs import Runs
 from anchorhold.policy import digest, fence
 from anchorhold.policy.evaluate import ConfigMapFacts
@@ -124,8 +124,8 @@ class View:
         """What goes before this run: unfinished runs, and cells that outlive their runs."""
         order = [other.uid for other in self.in_turn(run.key[0])]
         source = self.pods.get(run.key[0])
-        live = [pod for pod in source.store.values() if is_live(pod)] if source is not None else []
-        left_over = sum(pod.owner_uid not in order for pod in live)
+        cells = source.store.values() if source is not None else ()
+        left_over = sum(pod.owner_uid not in order and not has_ended(pod) for pod in cells)
         return left_over + order.index(run.uid) if run.uid in order else 0
 
     async def _just_launched(self, run: Run) -> Pod | None:

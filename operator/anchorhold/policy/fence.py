@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from anchorhold import names
+from anchorhold.api.base import first_fault
 from anchorhold.api.policy import AgentPolicySpec
 from anchorhold.api.status import Reason
 from anchorhold.policy.grant import BoundPolicy, Refusal
@@ -121,11 +122,10 @@ def read_policy(document: Mapping[str, Any]) -> BoundPolicy | Refusal:
     try:
         spec = AgentPolicySpec.parse(document["spec"])
     except ValidationError as error:
-        fault = error.errors()[0]
-        field = ".".join(str(part) for part in fault["loc"])
+        field, fault = first_fault(error)
         return Refusal(
             Reason.POLICY_REFUSED,
             f"AgentPolicy '{metadata['name']}' cannot be applied by this version: "
-            f"`{field}`: {fault['msg']}",
+            f"`{field}`: {fault}",
         )
     return BoundPolicy(metadata["name"], metadata["uid"], metadata["generation"], spec)
