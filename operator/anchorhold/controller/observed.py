@@ -16,7 +16,7 @@ from anchorhold.policy.grant import BoundPolicy, Refusal, Request
 
 Document = Mapping[str, Any]
 Key = tuple[str, str]
-# What Go makes of no time at all.
+# What a time that was never set looks like: containerd's zero, and our schema's default.
 EPOCH = "1970-01-01T00:00:00Z"
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from anchorhold.api.status import ConditionType, Reason
+from anchorhold.controller.observed import EPOCH
 from anchorhold.policy import digest
 
 Document = dict[str, Any]
@@ -13,7 +14,6 @@ UNDER_WAY = (Reason.PENDING, Reason.QUEUED, Reason.RUNNING)
 MAX_MESSAGE = 2_048
 # The kubelet keeps so many bytes of a termination message, and no more.
 RESULT_BYTES = 4_096
-EPOCH = "1970-01-01T00:00:00Z"
 
 
 def conditions(
