@@ -15,6 +15,7 @@ CONTROLLER = "anchorhold-controller"
 RUN_LABEL = f"{GROUP}/run"
 GRANT_ANNOTATION = f"{GROUP}/grant"
 EFFECTIVE_ANNOTATION = f"{GROUP}/effective"
+REQUESTED_BY_ANNOTATION = f"{GROUP}/requested-by"
 TENANT_LABEL = f"{GROUP}/tenant"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "anchorhold"
@@ -23,10 +24,18 @@ MANAGED_BY = "anchorhold"
 CELL_SERVICE_ACCOUNT = "anchorhold-run"
 AGENT_CONTAINER = "agent"
 
+# The NetworkPolicy that closes a run namespace both ways, from onboarding on.
+DEFAULT_DENY = "anchorhold-default-deny"
+
 # The admission policies that make the fence of a run namespace. Those in LIMITS take the
 # AgentPolicy as their parameter, those in FLOOR hold whatever the policy says.
 LIMITS_POLICIES = ("anchorhold-run-limits", "anchorhold-pod-limits")
-FLOOR_POLICIES = ("anchorhold-pod-floor",)
+FLOOR_POLICIES = (
+    "anchorhold-pod-floor",
+    "anchorhold-run-integrity",
+    "anchorhold-network-floor",
+    "anchorhold-no-interactive",
+)
 
 # Inside a cell.
 TASK_DIRECTORY = "/run/anchorhold"

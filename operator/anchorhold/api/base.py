@@ -81,6 +81,7 @@ Label = Annotated[
 Cpu = Annotated[str, Field(max_length=6, pattern="^([1-9][0-9]{0,2}|[1-9][0-9]{0,4}m)$")]
 Memory = Annotated[str, Field(max_length=8, pattern="^[1-9][0-9]{0,5}(Mi|Gi)$")]
 DeadlineSeconds = Annotated[int, Field(ge=1, le=86_400)]
+Retention = Annotated[int, Field(ge=0, le=31_536_000)]
 RunCount = Annotated[int, Field(ge=1, le=1_000)]
 
 # A field whose issue has not come yet: any shape is read, and then refused with a sentence.

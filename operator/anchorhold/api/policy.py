@@ -1,6 +1,7 @@
 """AgentPolicy: what the runs of a namespace may do. It lives where no author may write."""
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
@@ -11,6 +12,7 @@ from anchorhold.api.base import (
     Memory,
     ObjectName,
     Reserved,
+    Retention,
     RunCount,
     Type,
     list_map,
@@ -65,6 +67,11 @@ class AllowedInputs(Type):
     """Images whose content may be mounted."""
 
 
+LabelValue = Annotated[
+    str, Field(max_length=63, pattern="^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")
+]
+
+
 class Limits(Type):
     """The upper bounds of one run, and of all runs of one namespace together."""
 
@@ -95,11 +102,34 @@ class Defaults(Type):
     """For instance '256Mi'."""
 
 
+class Toleration(Type):
+    """A taint that cells tolerate, as in a Pod."""
+
+    key: str = Field(default="", max_length=317)
+    """The taint's key; absent with the operator 'Exists': every taint."""
+    operator: str = Field(default="Equal", json_schema_extra={"enum": ["Equal", "Exists"]})
+    """'Equal' or 'Exists'."""
+    value: str = Field(default="", max_length=63)
+    """The taint's value."""
+    effect: str = Field(json_schema_extra={"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"]})
+    """The taint's effect."""
+
+
+class Placement(Type):
+    """Where cells run. Two policies of one namespace must not differ in it."""
+
+    node_selector: dict[str, LabelValue] = Field(default={}, max_length=8)
+    """Labels that a node must have."""
+    tolerations: tuple[Toleration, ...] = Field(
+        default=(), max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
+    """Taints that cells tolerate."""
+    priority_class_name: str = Field(default="", max_length=253)
+    """The PriorityClass of cells; absent: the cluster's default."""
+
+
 RESERVED = {
     "runtimeClassName": "`runtimeClassName` is not supported yet: remove it",
-    "minRetentionSeconds": "`minRetentionSeconds` is not supported yet: remove it, runs are kept "
-    "until someone deletes them",
-    "placement": "`placement` is not supported yet: remove it, cells run on any node",
     "skills": "`skills` are not supported yet: remove the field",
     "outputs": "`outputs` are not supported yet: remove the field, a run returns up to 4096 bytes "
     "as its result",
@@ -164,10 +194,10 @@ class AgentPolicySpec(Type):
     """What runs may mount read-only. Absent: nothing."""
     runtime_class_name: ObjectName | None = None
     """Not supported yet, and refused."""
-    min_retention_seconds: int | None = Field(default=None, ge=0, le=31_536_000)
-    """Not supported yet, and refused."""
-    placement: Reserved | None = None
-    """Not supported yet, and refused."""
+    min_retention_seconds: Retention = 0
+    """How long a finished run's record is kept at least, in seconds."""
+    placement: Placement = Placement()
+    """Where cells run."""
     skills: tuple[Reserved, ...] | None = Field(default=None, max_length=64)
     """Not supported yet, and refused."""
     outputs: Reserved | None = None

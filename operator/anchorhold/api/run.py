@@ -12,6 +12,7 @@ from anchorhold.api.base import (
     Memory,
     ObjectName,
     Reserved,
+    Retention,
     Type,
     list_map,
     refused,
@@ -110,18 +111,43 @@ class Resources(Type):
 RESERVED = {
     "skills": "`skills` are not supported yet: remove the field",
     "egress": "`egress` is not supported yet: remove the field, runs have no network",
-    "ttlSecondsAfterFinished": "`ttlSecondsAfterFinished` is not supported yet: remove it, and "
-    "delete the run when it is not needed any more",
-    "cancel": "`cancel` is not supported yet: remove it, and delete the run to end it",
 }
+# All but `cancel`; a field that is added to the spec without being added here fails a test.
+IMMUTABLE = (
+    "task",
+    "image",
+    "command",
+    "args",
+    "env",
+    "inputs",
+    "workspace",
+    "resources",
+    "activeDeadlineSeconds",
+    "skills",
+    "egress",
+    "ttlSecondsAfterFinished",
+)
+
+
+def unchanged(field: str) -> dict[str, str]:
+    """The rule that a field keeps its value, or its absence."""
+    return rule(
+        f"has(self.{field}) == has(oldSelf.{field}) && "
+        f"(!has(self.{field}) || self.{field} == oldSelf.{field})",
+        f"`{field}` cannot be changed: create a new run",
+    )
 
 
 class AgentRunSpec(Type):
-    """What to run. It can't be changed afterwards: make a new run instead."""
+    """What to run. Nothing but `cancel` can be changed afterwards: make a new run instead."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            rule("self == oldSelf", "a run cannot be changed: create a new one"),
+            *(unchanged(field) for field in IMMUTABLE),
+            rule(
+                "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",
+                "`cancel` cannot be taken back: create a new run",
+            ),
             *refused(RESERVED),
         )
     )
@@ -156,10 +182,13 @@ class AgentRunSpec(Type):
     """Not supported yet, and refused."""
     egress: Reserved | None = None
     """Not supported yet, and refused."""
-    ttl_seconds_after_finished: int | None = Field(default=None, ge=0, le=31_536_000)
-    """Not supported yet, and refused."""
+    ttl_seconds_after_finished: Retention | None = None
+    """The run deletes itself so many seconds after its end, and its record with it. Unset: never.
+
+    Not below the policy's `minRetentionSeconds`. A GitOps tool would create the run again.
+    """
     cancel: bool | None = None
-    """Not supported yet, and refused."""
+    """Set it to true to end the run and keep its record; it cannot be taken back."""
 
 
 class AgentRun(Type):

@@ -18,7 +18,7 @@ from anchorhold.api.run import AgentRun
 from anchorhold.api.status import ConditionType, Reason
 
 Schema = dict[str, Any]
-DROPPED = ("title", "additionalProperties", "$defs")
+DROPPED = ("title", "$defs")
 
 
 def structural(schema: Schema, definitions: Schema) -> Schema:
@@ -32,14 +32,16 @@ def structural(schema: Schema, definitions: Schema) -> Schema:
             without(schema, "default") if schema.get("default") is None else schema, definitions
         )
     kept = {key: value for key, value in schema.items() if key not in DROPPED}
+    for key in ("items", "additionalProperties"):
+        if isinstance(kept.get(key), dict):
+            kept[key] = structural(kept[key], definitions)
+    if not isinstance(kept.get("additionalProperties"), dict):
+        # False: the API server prunes, and kubectl refuses, what is not named. True: says nothing.
+        kept.pop("additionalProperties", None)
     if is_empty(kept.get("default", True)):
         del kept["default"]  # An absent list is an empty one; no object needs to say so.
-    if "properties" in kept:
-        kept["properties"] = {
-            name: structural(part, definitions) for name, part in kept["properties"].items()
-        }
-    if "items" in kept:
-        kept["items"] = structural(kept["items"], definitions)
+    for name, part in kept.get("properties", {}).items():
+        kept["properties"] = {**kept["properties"], name: structural(part, definitions)}
     return kept
 
 

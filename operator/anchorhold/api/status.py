@@ -62,6 +62,10 @@ class Reason(StrEnum):
     """Two bound policies contradict each other."""
     NOT_ONBOARDED = "NotOnboarded"
     """The namespace is not bound to a policy, or a part of its fence is missing."""
+    POLICY_REVOKED = "PolicyRevoked"
+    """A policy was tightened, suspended or removed, or the namespace's fence was damaged."""
+    CANCELLED = "Cancelled"
+    """Somebody set `cancel`."""
     NAME_TAKEN = "NameTaken"
     """Another object has the name of something that the run needs."""
     LOST = "Lost"
@@ -158,6 +162,8 @@ class AgentRunStatus(Type):
     """The policies that the cell was made under."""
     effective: Effective | None = None
     """What the run really got."""
+    requested_by: str = Field(default="", max_length=1_024)
+    """Who created the run, as the API server knew them."""
     pod_name: str = Field(default="", max_length=253)
     """The cell's Pod."""
     node_name: str = Field(default="", max_length=253)
