@@ -83,6 +83,24 @@ def in_a_thread(group: asyncio.TaskGroup, url: str, port: int) -> threading.Even
     return stop
 
 
+def admission_policy(name: str) -> Manifest:
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {"failurePolicy": "Fail", "validations": [{"expression": "true"}]},
+    }
+
+
+def default_deny(**spec: object) -> Manifest:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": names.DEFAULT_DENY, "namespace": NAMESPACE},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], **spec},
+    }
+
+
 class Cluster:
     """An emulated cluster: its API, and a kubelet that runs what is there when it is told to."""
 
@@ -92,7 +110,9 @@ class Cluster:
 
     def onboard(self, **limits: object) -> None:
         self.api.put(policy(**limits))
+        self.api.put(default_deny())
         for name in names.LIMITS_POLICIES + names.FLOOR_POLICIES:
+            self.api.put(admission_policy(name))
             self.api.put(binding(name))
 
     @asynccontextmanager
@@ -476,3 +496,151 @@ async def everything_is_looked_at(cluster: Cluster) -> None:
     await cluster.api.wait(lambda: cluster.api.calls["list", "pods"] > before, SECONDS)
     cluster.api.put(run("later"))
     await cluster.until("later", "Queued")
+
+
+def suspended(api: fakeapi.FakeApi) -> None:
+    api.patch("agentpolicies", "anchorhold-policies", "small", {"spec": {"suspend": True}})
+
+
+def without_policy(api: fakeapi.FakeApi) -> None:
+    api.delete("agentpolicies", "anchorhold-policies", "small")
+
+
+def without_image(api: fakeapi.FakeApi) -> None:
+    api.patch("agentpolicies", "anchorhold-policies", "small", {"spec": {"images": []}})
+
+
+def without_wall(api: fakeapi.FakeApi) -> None:
+    api.delete("networkpolicies", NAMESPACE, names.DEFAULT_DENY)
+
+
+def with_a_hole(api: fakeapi.FakeApi) -> None:
+    api.put(default_deny(egress=[{}]))
+
+
+def without_binding(api: fakeapi.FakeApi) -> None:
+    api.delete("validatingadmissionpolicybindings", None, f"anchorhold-run-limits.{NAMESPACE}")
+
+
+def with_a_binding_that_warns(api: fakeapi.FakeApi) -> None:
+    api.put(binding("anchorhold-pod-floor", action="Warn"))
+
+
+def without_admission(api: fakeapi.FakeApi) -> None:
+    api.delete("validatingadmissionpolicies", None, "anchorhold-pod-floor")
+
+
+DAMAGE = [
+    suspended, without_policy, without_image, without_wall, with_a_hole, without_binding,
+    with_a_binding_that_warns, without_admission,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+async def test_a_running_agent_is_ended_when_what_holds_it_goes(cluster: Cluster, damage: Break):
+    """Its record says why, and its cell goes."""
+    cluster.onboard()
+    async with cluster.controller():
+        cluster.api.put(run("a"))
+        await cluster.starts("a")
+        await cluster.until("a", "Running")
+
+        damage(cluster.api)
+
+        await cluster.until("a", "PolicyRevoked")
+        await cluster.api.wait(lambda: not cluster.api.objects("pods"), SECONDS)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+async def test_nothing_new_starts_where_what_holds_it_is_gone(cluster: Cluster, damage: Break):
+    """The run waits or is refused; no cell is made."""
+    cluster.onboard()
+    damage(cluster.api)
+    async with cluster.controller():
+        cluster.api.put(run("a"))
+        await cluster.api.wait(lambda: cluster.reason("a") in ("Pending", "PolicyRefused"), SECONDS)
+
+    assert cluster.api.objects("pods") == []
+
+
+async def test_a_loosened_policy_changes_no_running_agent(cluster: Cluster):
+    """Nothing is written to it or to its Pod."""
+    cluster.onboard()
+    async with cluster.controller():
+        cluster.api.put(run("a"))
+        await cluster.starts("a")
+        await cluster.until("a", "Running")
+        before = writes(cluster.api)
+        cluster.api.put(policy(activeDeadlineSeconds=3_600, memory="8Gi"))
+        cluster.api.put(run("b"))
+        await cluster.starts("b")
+        await cluster.until("b", "Running")
+
+    patched = {call: n for call, n in writes(cluster.api).items() if call[1] == "pods"}
+    assert patched == {("create", "pods"): before["create", "pods"] + 1}
+
+
+async def test_a_shorter_deadline_shortens_a_running_agent_once(cluster: Cluster):
+    """The kubelet then ends it in time."""
+    cluster.onboard()
+    async with cluster.controller():
+        cluster.api.put(run("a"))
+        await cluster.starts("a")
+        await cluster.until("a", "Running")
+        cluster.api.put(policy(activeDeadlineSeconds=20))
+        await cluster.api.wait(lambda: deadline(cluster) == 20, SECONDS)
+        cluster.api.put(run("b"))
+        await cluster.starts("b")
+
+    assert cluster.api.calls["patch", "pods"] == 1
+
+
+def deadline(cluster: Cluster) -> int:
+    pod = cluster.pod("a")
+    assert pod is not None
+    return int(pod["spec"]["activeDeadlineSeconds"])
+
+
+async def test_cancel_ends_a_run_and_keeps_its_record(cluster: Cluster):
+    """Running or waiting: the Pod goes, the run stays."""
+    cluster.onboard(activeRuns=1)
+    async with cluster.controller():
+        cluster.api.put(run("running"))
+        await cluster.starts("running")
+        cluster.api.put(run("waiting"))
+        await cluster.until("waiting", "Queued")
+        for name in ("waiting", "running"):
+            cluster.api.patch("agentruns", NAMESPACE, name, {"spec": {"cancel": True}})
+            await cluster.until(name, "Cancelled")
+        await cluster.api.wait(lambda: not cluster.api.objects("pods"), SECONDS)
+
+
+async def test_a_run_deletes_itself_when_its_time_to_live_is_over(cluster: Cluster):
+    """And not before the policy lets it: the other one has to be kept."""
+    cluster.onboard()
+    async with cluster.controller():
+        cluster.api.put(run("short", ttlSecondsAfterFinished=0))
+        cluster.api.put(run("kept"))
+        await cluster.ends("short")
+        await cluster.ends("kept")
+        await cluster.until("kept", "Completed")
+        await cluster.api.wait(
+            lambda: cluster.api.get("agentruns", NAMESPACE, "short") is None, SECONDS
+        )
+
+    assert cluster.reason("kept") == "Completed"
+
+
+async def test_who_asked_is_in_the_record(cluster: Cluster):
+    """As admission stamped it."""
+    cluster.onboard()
+    made = run("a")
+    made["metadata"]["annotations"] = {names.REQUESTED_BY_ANNOTATION: "alice"}
+    async with cluster.controller():
+        cluster.api.put(made)
+        await cluster.starts("a")
+        await cluster.until("a", "Running")
+
+    found = cluster.api.get("agentruns", NAMESPACE, "a")
+    assert found is not None
+    assert found["status"]["requestedBy"] == "alice"

@@ -23,26 +23,31 @@ DROPPED = ("title", "$defs")
 
 def structural(schema: Schema, definitions: Schema) -> Schema:
     """The structural form of a pydantic schema. Raises ValueError for what has none."""
-    if "$ref" in schema:
-        target = definitions[schema["$ref"].rsplit("/", 1)[1]]
-        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
-    if "anyOf" in schema:
-        schema = {**the_one_alternative(schema["anyOf"]), **without(schema, "anyOf")}
-        return structural(
-            without(schema, "default") if schema.get("default") is None else schema, definitions
-        )
-    kept = {key: value for key, value in schema.items() if key not in DROPPED}
+    kept = {k: v for k, v in whole(schema, definitions).items() if k not in DROPPED}
     for key in ("items", "additionalProperties"):
         if isinstance(kept.get(key), dict):
             kept[key] = structural(kept[key], definitions)
-    if not isinstance(kept.get("additionalProperties"), dict):
+    if "properties" in kept:
+        parts = kept["properties"].items()
+        kept["properties"] = {name: structural(part, definitions) for name, part in parts}
+    if isinstance(kept.get("additionalProperties"), bool):
         # False: the API server prunes, and kubectl refuses, what is not named. True: says nothing.
-        kept.pop("additionalProperties", None)
+        del kept["additionalProperties"]
     if is_empty(kept.get("default", True)):
         del kept["default"]  # An absent list is an empty one; no object needs to say so.
-    for name, part in kept.get("properties", {}).items():
-        kept["properties"] = {**kept["properties"], name: structural(part, definitions)}
     return kept
+
+
+def whole(schema: Schema, definitions: Schema) -> Schema:
+    """The schema without references, and without null: an absent field is absent."""
+    if "$ref" in schema:
+        target = definitions[schema["$ref"].rsplit("/", 1)[1]]
+        return whole({**target, **without(schema, "$ref")}, definitions)
+    if "anyOf" in schema:
+        return whole(
+            {**the_one_alternative(schema["anyOf"]), **without(schema, "anyOf")}, definitions
+        )
+    return schema
 
 
 def is_empty(default: object) -> bool:

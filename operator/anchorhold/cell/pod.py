@@ -31,6 +31,9 @@ def pod(grant: Grant) -> metadata.Manifest:
             "dnsPolicy": "None",
             "dnsConfig": {"nameservers": ["127.0.0.1"]},
             "hostUsers": False,
+            "nodeSelector": dict(grant.placement.node_selector),
+            "tolerations": [item.model_dump(mode="json") for item in grant.placement.tolerations],
+            "priorityClassName": grant.placement.priority_class_name,
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": USER_ID,

@@ -3,7 +3,6 @@
 from typing import Any
 
 from anchorhold import names
-from anchorhold.controller import plan
 from anchorhold.controller.observed import Run
 
 # The API's own bound (core/v1 Event).
@@ -19,7 +18,10 @@ def of_run(run: Run, reason: str, message: str, at: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{plan.child_pod(run)}.{reason.lower()}", "namespace": namespace},
+        "metadata": {
+            "name": f"{names.child_name(name, run.uid)}.{reason.lower()}",
+            "namespace": namespace,
+        },
         "type": "Warning",
         "reason": reason,
         "message": message[:MAX_MESSAGE],

@@ -30,6 +30,7 @@ class Run:
     generation: int
     created: datetime
     deleting: bool
+    requested_by: str
     request: Request | str
     status: Document
 
@@ -67,6 +68,7 @@ class Pod:
     reason: str
     message: str
     node: str
+    deadline_seconds: int | None
     record: Document
     obstacle: str
     obstacle_message: str
@@ -109,6 +111,7 @@ def read_run(document: Document) -> Run:
         generation=metadata["generation"],
         created=moment(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
+        requested_by=(metadata.get("annotations") or {}).get(names.REQUESTED_BY_ANNOTATION, ""),
         request=read_request(document),
         status=document.get("status") or {},
     )
@@ -142,6 +145,7 @@ def read_pod(document: Document) -> Pod:
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         node=document["spec"].get("nodeName", ""),
+        deadline_seconds=document["spec"].get("activeDeadlineSeconds"),
         record=read_record(metadata.get("annotations") or {}),
         obstacle=obstacle,
         obstacle_message=obstacle_message,

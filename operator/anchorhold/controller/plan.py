@@ -4,17 +4,20 @@ Level-based: it asks what is, never what happened, so that a restart, a duplicat
 between two writes changes nothing in the end.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, assert_never
 
-from anchorhold import names
 from anchorhold.api.status import Reason
-from anchorhold.controller import ending, status
-from anchorhold.controller.observed import Observed, Pod, Run, has_ended
+from anchorhold.controller import ending, record
+from anchorhold.controller.observed import Observed, Pod, Run, has_ended, moment
 from anchorhold.policy import queueing
-from anchorhold.policy.evaluate import evaluate
+from anchorhold.policy.evaluate import (
+    evaluate,
+    longest_deadline,
+    revoked,
+    shortest_retention,
+)
 from anchorhold.policy.grant import BoundPolicy, Grant, Refusal
 
 # How long something may keep a run from starting. The kubelet's own deadline does not cover this:
@@ -29,11 +32,16 @@ PASSING = (Reason.INPUT_MISSING, Reason.NOT_ONBOARDED)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to write: at most one cell, one status and one deletion, and when to look again."""
+    """What to write, each at most once, and in how many seconds to look again.
+
+    `shorten` is a Pod and the seconds of its new deadline; `delete_run` ends the record itself.
+    """
 
     launch: Grant | None = None
     status: dict[str, Any] | None = None
+    shorten: tuple[Pod, int] | None = None
     delete_pod: Pod | None = None
+    delete_run: bool = False
     look_again: float | None = None
 
 
@@ -41,9 +49,7 @@ def decide(observed: Observed) -> Plan:
     """The next step of a run."""
     run, pod = observed.run, observed.pod
     if run.finished:
-        # First the record, then the Pod: a crash in between must not let it start after all.
-        left = pod is not None and not has_ended(pod) and not pod.deleting
-        return Plan(delete_pod=pod if left else None)
+        return after_the_end(observed)
     if run.deleting:
         return Plan()
     if pod is not None:
@@ -53,7 +59,39 @@ def decide(observed: Observed) -> Plan:
         return Plan(look_again=LOOK_SECONDS)
     if made:
         return end(observed, Reason.LOST, "the cell's Pod is gone, and its record with it")
-    return start(observed)
+    return cancelled(observed) or start(observed)
+
+
+def after_the_end(observed: Observed) -> Plan:
+    """The record is written: what is left of the cell goes, and later the record itself.
+
+    First the record, then the Pod: a crash in between must not let it start after all.
+    """
+    pod = observed.pod
+    if pod is not None and not has_ended(pod) and not pod.deleting:
+        return Plan(delete_pod=pod)
+    kept = retention(observed)
+    if kept is None or observed.run.deleting:
+        return Plan()
+    left = seconds_left(kept, moment(observed.run.status["completionTime"]), observed.now)
+    return Plan(look_again=left) if left > 0 else Plan(delete_run=True)
+
+
+def retention(observed: Observed) -> float | None:
+    """For how many seconds the record is kept; None is for ever. The policy of today counts."""
+    request = observed.run.request
+    asked = None if isinstance(request, str) else request.spec.ttl_seconds_after_finished
+    if asked is None or isinstance(observed.policies, Refusal):
+        return asked
+    return max(asked, shortest_retention(observed.policies))
+
+
+def cancelled(observed: Observed) -> Plan | None:
+    """The end of a run that somebody cancelled."""
+    request = observed.run.request
+    if isinstance(request, str) or not request.spec.cancel:
+        return None
+    return end(observed, Reason.CANCELLED, "`cancel` was set")
 
 
 def start(observed: Observed) -> Plan:
@@ -61,7 +99,7 @@ def start(observed: Observed) -> Plan:
     verdict = judge(observed)
     if verdict is None:
         message = "the controller has not listed the namespace's Pods yet"
-        waiting = report(observed, Reason.PENDING, message, accepted="Unknown")
+        waiting = record.report(observed, Reason.PENDING, message, accepted="Unknown")
         # Only its status says that a run was given a place: that word stays.
         kept = is_queued(observed.run)
         return Plan(status=None if kept else waiting, look_again=LOOK_SECONDS)
@@ -111,7 +149,7 @@ def take_turn(observed: Observed, grant: Grant, policies: tuple[BoundPolicy, ...
 def queue(observed: Observed, active: int) -> dict[str, Any] | None:
     """The status of a run that waits for its turn."""
     message = f"`activeRuns` is {active}, and as many are active"
-    return report(observed, Reason.QUEUED, message, accepted="True")
+    return record.report(observed, Reason.QUEUED, message, accepted="True")
 
 
 def is_queued(run: Run) -> bool:
@@ -125,7 +163,7 @@ def refuse(observed: Observed, refusal: Refusal) -> Plan:
     left = seconds_left(START_SECONDS, observed.run.created, observed.now)
     if refusal.reason not in PASSING or left <= 0:
         return end(observed, refusal.reason, refusal.message, accepted="False")
-    waiting = report(observed, Reason.PENDING, refusal.message, accepted="Unknown")
+    waiting = record.report(observed, Reason.PENDING, refusal.message, accepted="Unknown")
     return Plan(status=waiting, look_again=min(left, LOOK_SECONDS))
 
 
@@ -135,12 +173,37 @@ def follow(observed: Observed, pod: Pod) -> Plan:
         if outcome.reason is Reason.LOST and not ending.has_started(pod):
             outcome = missing_config_map(observed) or outcome
         return end(observed, outcome.reason, outcome.message)
+    stop = cancelled(observed) or revoked_plan(observed)
+    if stop is not None:
+        return stop
+    shorten = shortened(observed, pod)
     if pod.running_since is not None:
-        return Plan(status=report(observed, Reason.RUNNING, "", accepted="True"))
+        return Plan(
+            shorten=shorten, status=record.report(observed, Reason.RUNNING, "", accepted="True")
+        )
     if ending.has_started(pod):
         # The agent has ended, and the Pod has not quite: it will say how.
         return Plan()
     return await_start(observed, pod)
+
+
+def revoked_plan(observed: Observed) -> Plan | None:
+    """The end of a run whose policy or fence does not allow it any more."""
+    request, policies = observed.run.request, observed.policies
+    if observed.watched and not observed.sees_pods:
+        return None
+    if isinstance(policies, Refusal):
+        return end(observed, Reason.POLICY_REVOKED, policies.message)
+    sentence = None if isinstance(request, str) else revoked(request, policies)
+    return None if sentence is None else end(observed, Reason.POLICY_REVOKED, sentence)
+
+
+def shortened(observed: Observed, pod: Pod) -> tuple[Pod, int] | None:
+    """The cell's new deadline, where the policies of today allow less than it was given."""
+    if isinstance(observed.policies, Refusal) or pod.deadline_seconds is None:
+        return None
+    bound = longest_deadline(observed.policies)
+    return (pod, bound) if bound < pod.deadline_seconds else None
 
 
 def await_start(observed: Observed, pod: Pod) -> Plan:
@@ -153,7 +216,7 @@ def await_start(observed: Observed, pod: Pod) -> Plan:
         return Plan(look_again=left if left > 0 else START_SECONDS)
     if left <= 0:
         return end(observed, obstacle.reason, obstacle.message)
-    waiting = report(observed, Reason.PENDING, obstacle.message, accepted="True")
+    waiting = record.report(observed, Reason.PENDING, obstacle.message, accepted="True")
     return Plan(status=waiting, look_again=left)
 
 
@@ -179,57 +242,9 @@ def missing_config_map(observed: Observed) -> ending.Outcome | None:
 
 def end(observed: Observed, reason: Reason, message: str, *, accepted: str = "True") -> Plan:
     """The last word on a run. What is left of its cell goes once this is written."""
-    return Plan(status=report(observed, reason, message, accepted=accepted))
-
-
-def report(
-    observed: Observed, reason: Reason, message: str, *, accepted: str
-) -> dict[str, Any] | None:
-    """The status that says so, or None if it is said already."""
-    run = observed.run
-    wanted = status.conditions(
-        reason, status.sentence(message), accepted=accepted, generation=run.generation
-    )
-    before = run.status.get("conditions", ())
-    whole = {
-        "observedGeneration": run.generation,
-        "conditions": status.dated(wanted, before, observed.now),
-        **(of_pod(observed.pod) if observed.pod is not None else {}),
-        **completion(run, observed, reason),
-    }
-    return whole if status.changed(run.status, whole) else None
-
-
-def of_pod(pod: Pod) -> dict[str, Any]:
-    """What the cell itself says: what it was granted, where it ran, and what it returned."""
-    facts: dict[str, Any] = {**pod.record, "podName": pod.name}
-    if pod.node:
-        facts["nodeName"] = pod.node
-    ended = pod.termination
-    if (started := ended.started if ended is not None else pod.running_since) is not None:
-        facts["startTime"] = started
-    if ended is not None and ended.started is not None:
-        facts["result"] = status.result(ended.message)
-        if ending.by_itself(pod):
-            facts["exitCode"] = ended.exit_code
-    return facts
-
-
-def completion(run: Run, observed: Observed, reason: Reason) -> Mapping[str, Any]:
-    """When the run ended: the agent's own end where it had one."""
-    if reason in status.UNDER_WAY:
-        return {}
-    ended = observed.pod.termination if observed.pod is not None else None
-    finished = ended.finished if ended is not None else None
-    known = run.status.get("completionTime")
-    return {"completionTime": known or finished or status.instant(observed.now)}
+    return Plan(status=record.report(observed, reason, message, accepted=accepted))
 
 
 def seconds_left(patience: float, since: datetime, now: datetime) -> float:
     """How much is left of so many seconds."""
     return patience - (now - since).total_seconds()
-
-
-def child_pod(run: Run) -> str:
-    """The name of the run's Pod."""
-    return names.child_name(run.key[1], run.uid)

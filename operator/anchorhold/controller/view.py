@@ -44,12 +44,16 @@ class View:
         self.runs = Runs()
         self.launched: dict[Key, str] = {}
         self.pods: dict[str, informer.Informer[Pod]] = {}
-        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self.walls: dict[str, informer.Informer[bool]] = {}
+        self._watchers: dict[str, list[asyncio.Task[None]]] = {}
         self.policies: informer.Informer[BoundPolicy | Refusal] = informer.Informer(
             api, paths.agent_policies(names.POLICY_NAMESPACE), fence.read_policy, self._on_policy
         )
         self.bindings: informer.Informer[fence.Binding | None] = informer.Informer(
             api, paths.policy_bindings(), fence.read_binding, self._on_binding
+        )
+        self.admission: informer.Informer[bool] = informer.Informer(
+            api, paths.admission_policies(), fence.denies, self._on_policy
         )
 
     async def run(self, on_synced: Callable[[], None]) -> None:
@@ -59,7 +63,7 @@ class View:
         nothing may be decided.
         """
         async with self._group as group:
-            for source in (self.policies, self.bindings):
+            for source in (self.policies, self.admission, self.bindings):
                 group.create_task(source.run(self._jitter))
                 await source.synced.wait()
             while True:
@@ -81,8 +85,9 @@ class View:
         """Watch no Pods where nothing is bound any more and no run is left."""
         bound = {binding.namespace for binding in self.bindings.store.values() if binding}
         for namespace in set(self.pods) - bound - self.runs.namespaces():
-            self._watchers.pop(namespace).cancel()
-            del self.pods[namespace]
+            for watcher in self._watchers.pop(namespace):
+                watcher.cancel()
+            del self.pods[namespace], self.walls[namespace]
 
     async def _try_to_resync(self) -> bool:
         """Whether all runs could be listed."""
@@ -105,7 +110,7 @@ class View:
     async def observe(self, run: Run, now: datetime) -> Observed:
         """Everything that the decision about a run depends on."""
         source = self.pods.get(run.key[0])
-        sees_pods = source is not None and source.synced.is_set()
+        sees_pods = source is not None and source.synced.is_set() and self._sees_wall(run.key[0])
         found = [pod for pod in self.pods_of(run.key) if pod.owner_uid == run.uid]
         pod = found[0] if found else await self._just_launched(run)
         return Observed(
@@ -161,10 +166,21 @@ class View:
         return ConfigMapFacts(immutable, digest.of_config_map(document))
 
     def policies_of(self, namespace: str) -> tuple[BoundPolicy, ...] | Refusal:
-        """The policies that hold in a namespace, as its bindings say."""
-        bindings = [binding for binding in self.bindings.store.values() if binding is not None]
+        """The policies that hold in a namespace, as its bindings say, or what its fence lacks."""
         stored = {name: policy for (_, name), policy in self.policies.store.items()}
-        return fence.resolve(fence.bound_policies(namespace, bindings), stored)
+        wall = self.walls.get(namespace)
+        around = fence.Fence(
+            bindings=tuple(binding for binding in self.bindings.store.values() if binding),
+            admission_policies=frozenset(
+                n for (_, n), good in self.admission.store.items() if good
+            ),
+            closed=wall is not None and wall.store.get((namespace, names.DEFAULT_DENY), False),
+        )
+        return fence.resolve(fence.bound_policies(namespace, around), stored)
+
+    def _sees_wall(self, namespace: str) -> bool:
+        """Whether the NetworkPolicies of a namespace have been listed."""
+        return namespace in self.walls and self.walls[namespace].synced.is_set()
 
     def pods_of(self, key: Key) -> list[Pod]:
         """The Pods that say they belong to a run of this name."""
@@ -185,20 +201,29 @@ class View:
             self._look_at({run.key for run in self.runs.unfinished(namespace)})
 
     def _on_binding(self, _: object, old: fence.Binding | None, new: fence.Binding | None) -> None:
-        """Watch the Pods of each namespace that is bound; a bound one stays watched."""
+        """Watch each namespace that is bound; a bound one stays watched."""
         for namespace in {binding.namespace for binding in (old, new) if binding is not None}:
             if namespace not in self.pods:
-                self.pods[namespace] = self._watch_pods(namespace)
+                self._watch(namespace)
             self._look_at({run.key for run in self.runs.unfinished(namespace)})
 
-    def _watch_pods(self, namespace: str) -> informer.Informer[Pod]:
-        """An informer of the cells of one namespace; whoever runs the view starts it."""
+    def _watch(self, namespace: str) -> None:
+        """Follow the cells of one namespace, and the NetworkPolicies that wall it in."""
 
         def on_pod(_: object, old: Pod | None, new: Pod | None) -> None:
             pods = (pod for pod in (old, new) if pod is not None)
             self._look_at({(namespace, pod.owner_name) for pod in pods})
 
-        path = paths.pods(namespace)
-        found = informer.Informer(self._api, path, read_pod, on_pod, names.RUN_LABEL)
-        self._watchers[namespace] = self._group.create_task(found.run(self._jitter))
-        return found
+        def on_wall(*_: object) -> None:
+            self._look_at({run.key for run in self.runs.unfinished(namespace)})
+
+        pods = informer.Informer(
+            self._api, paths.pods(namespace), read_pod, on_pod, names.RUN_LABEL
+        )
+        walls = informer.Informer(
+            self._api, paths.network_policies(namespace), fence.closes, on_wall
+        )
+        self.pods[namespace], self.walls[namespace] = pods, walls
+        self._watchers[namespace] = [
+            self._group.create_task(source.run(self._jitter)) for source in (pods, walls)
+        ]

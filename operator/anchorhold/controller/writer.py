@@ -6,7 +6,7 @@ from typing import Any
 
 from anchorhold.api.status import Reason
 from anchorhold.cluster import client, paths
-from anchorhold.controller import cells, events, metrics, plan
+from anchorhold.controller import cells, events, metrics, plan, record
 from anchorhold.controller.observed import Observed, Pod, Run
 from anchorhold.controller.view import View
 from anchorhold.policy.grant import Grant
@@ -28,8 +28,13 @@ class Writer:
             await self._launch(observed, decided.launch)
         if decided.status is not None:
             await self._report(observed.run, decided.status)
+        if decided.shorten is not None:
+            await self._shorten(observed.run.key[0], *decided.shorten)
         if decided.delete_pod is not None:
             await self.delete(observed.run.key[0], decided.delete_pod)
+        if decided.delete_run:
+            run = observed.run
+            await self._api.delete(paths.agent_run(*run.key), run.uid)
 
     async def _launch(self, observed: Observed, grant: Grant) -> None:
         """Make the cell. A denial is shown and tried again: it may be a quota or a late sync."""
@@ -37,7 +42,7 @@ class Writer:
             refusal = await cells.launch(self._api, grant)
         except client.ApiError as error:
             if error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY):
-                waiting = plan.report(observed, Reason.PENDING, error.message, accepted="True")
+                waiting = record.report(observed, Reason.PENDING, error.message, accepted="True")
                 await self._report(observed.run, waiting)
             raise
         if refusal is None:
@@ -82,3 +87,8 @@ class Writer:
     async def delete(self, namespace: str, pod: Pod) -> None:
         """Delete this very Pod; a namesake is spared."""
         await self._api.delete(paths.pod(namespace, pod.name), pod.uid)
+
+    async def _shorten(self, namespace: str, pod: Pod, seconds: int) -> None:
+        """Give a cell less time; Kubernetes never lets a deadline grow."""
+        body = {"spec": {"activeDeadlineSeconds": seconds}}
+        await self._api.patch(paths.pod(namespace, pod.name), body)

@@ -113,6 +113,30 @@ def exceeds(field: str, given: str | None, bound: str, measure: Callable[[str], 
     return f"`{field}` '{given}' must be less than or equal to '{bound}'"
 
 
+def retention_is_allowed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """How soon it may delete itself."""
+    given, bound = asked.ttl_seconds_after_finished, policy.min_retention_seconds
+    if given is None or given >= bound:
+        return None
+    return f"`ttlSecondsAfterFinished` '{given}' must be greater than or equal to '{bound}'"
+
+
+def image_inputs_are_listed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """The inputs that are images."""
+    sentences = (input_is_listed(item, policy) for item in asked.inputs if item.image is not None)
+    return next(filter(None, sentences), None)
+
+
+# What still has to hold while an agent runs: to take any of these away ends it. A tightened limit
+# does not, but for the deadline, which is shortened.
+CHECKS_WHILE_RUNNING: tuple[Check, ...] = (
+    policy_is_not_suspended,
+    nothing_reserved_is_set,
+    isolation_is_supported,
+    image_is_listed,
+    image_inputs_are_listed,
+)
+
 CHECKS: tuple[Check, ...] = (
     policy_is_not_suspended,
     nothing_reserved_is_set,
@@ -123,5 +147,6 @@ CHECKS: tuple[Check, ...] = (
     cpu_is_allowed,
     memory_is_allowed,
     workspace_is_allowed,
+    retention_is_allowed,
     inputs_are_listed,
 )

@@ -35,17 +35,49 @@ def evaluate(
     """
     if not policies:
         return Refusal(Reason.NOT_ONBOARDED, "no AgentPolicy is bound to the namespace")
-    if (sentence := first_objection(request, policies)) is not None:
+    if (refusal := conflict(policies)) is not None:
+        return refusal
+    if (sentence := first_objection(request, policies, checks.CHECKS)) is not None:
         return Refusal(Reason.POLICY_REFUSED, sentence)
     inputs = tuple(granted_input(item, config_maps) for item in request.spec.inputs)
     unfit_ones = (unfit(item, config_maps) for item in inputs)
     return next(filter(None, unfit_ones), None) or grant(request, policies, inputs)
 
 
-def first_objection(request: Request, policies: Sequence[BoundPolicy]) -> str | None:
+def revoked(request: Request, policies: Sequence[BoundPolicy]) -> str | None:
+    """Why a run that was granted may not go on, or None if it may."""
+    refusal = conflict(policies)
+    if refusal is not None:
+        return refusal.message
+    return first_objection(request, policies, checks.CHECKS_WHILE_RUNNING)
+
+
+def conflict(policies: Sequence[BoundPolicy]) -> Refusal | None:
+    """Policies that cannot hold together: no cell can be built as both of them say."""
+    for field in ("isolation", "seccomp", "placement"):
+        if any(getattr(p.spec, field) != getattr(policies[0].spec, field) for p in policies):
+            names = ", ".join(f"'{policy.name}'" for policy in policies)
+            sentence = f"the AgentPolicies {names} must not differ in `{field}`"
+            return Refusal(Reason.POLICY_CONFLICT, sentence)
+    return None
+
+
+def longest_deadline(policies: Sequence[BoundPolicy]) -> int:
+    """The longest that any run may last under all of the policies, in seconds."""
+    return min(policy.spec.limits.active_deadline_seconds for policy in policies)
+
+
+def shortest_retention(policies: Sequence[BoundPolicy]) -> int:
+    """How long a record is kept at least under all of the policies, in seconds."""
+    return max(policy.spec.min_retention_seconds for policy in policies)
+
+
+def first_objection(
+    request: Request, policies: Sequence[BoundPolicy], questions: Sequence[checks.Check]
+) -> str | None:
     """The sentence of the first check that fails, with the policy that it fails under."""
     for policy in policies:
-        for check in checks.CHECKS:
+        for check in questions:
             if (sentence := check(request.spec, policy.spec)) is not None:
                 return f"{sentence} (AgentPolicy '{policy.name}')"
     return None
@@ -94,6 +126,7 @@ def grant(
             for p in policies
         ),
         inputs=inputs,
+        placement=policies[0].spec.placement,
         effective=Effective.parse({**effective, "digest": digest.of_value(whole)}),
     )
 

@@ -5,7 +5,7 @@ the exact shape that the tenant chart makes count: a binding that only warns, se
 objects or lets a missing policy pass is a hole in the fence, and counts as none.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,12 +60,38 @@ def read_binding(document: Mapping[str, Any]) -> Binding | None:
     return Binding(name, namespace, parameter) if known and namespace and spec == exact else None
 
 
-def bound_policies(namespace: str, bindings: Iterable[Binding]) -> tuple[str, ...] | Refusal:
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What is there to hold a namespace: bindings, admission policies that deny, and its wall.
+
+    `closed` says that its NetworkPolicy closes it both ways.
+    """
+
+    bindings: tuple[Binding, ...]
+    admission_policies: frozenset[str]
+    closed: bool
+
+
+def denies(document: Mapping[str, Any]) -> bool:
+    """Whether an admission policy is there and refuses what it cannot judge."""
+    spec = document["spec"]
+    return spec.get("failurePolicy") == "Fail" and bool(spec.get("validations"))
+
+
+def closes(document: Mapping[str, Any]) -> bool:
+    """Whether a NetworkPolicy closes all of its namespace, both ways, and opens nothing."""
+    spec = document["spec"]
+    directions = sorted(spec.get("policyTypes") or ())
+    rules = [*(spec.get("ingress") or ()), *(spec.get("egress") or ())]
+    return not spec.get("podSelector") and directions == ["Egress", "Ingress"] and not rules
+
+
+def bound_policies(namespace: str, fence: Fence) -> tuple[str, ...] | Refusal:
     """The names of the AgentPolicies that every limit of this namespace takes, in order.
 
     A namespace whose fence lacks a part has no policy at all.
     """
-    here = [binding for binding in bindings if binding.namespace == namespace]
+    here = [binding for binding in fence.bindings if binding.namespace == namespace]
     parameters = {
         name: {binding.parameter for binding in here if binding.admission_policy == name}
         for name in names.LIMITS_POLICIES + names.FLOOR_POLICIES
@@ -73,6 +99,8 @@ def bound_policies(namespace: str, bindings: Iterable[Binding]) -> tuple[str, ..
     missing = sorted(name for name, found in parameters.items() if not found)
     if missing:
         return Refusal(Reason.NOT_ONBOARDED, not_onboarded(namespace, missing))
+    if (damage := damaged(namespace, fence)) is not None:
+        return Refusal(Reason.NOT_ONBOARDED, damage)
     bound = [parameters[name] for name in names.LIMITS_POLICIES]
     if any(found != bound[0] for found in bound):
         return Refusal(
@@ -84,6 +112,23 @@ def bound_policies(namespace: str, bindings: Iterable[Binding]) -> tuple[str, ..
         sentence = f"namespace '{namespace}' is bound to more than {MAX_POLICIES} AgentPolicies"
         return Refusal(Reason.POLICY_CONFLICT, sentence)
     return tuple(sorted(bound[0]))
+
+
+def damaged(namespace: str, fence: Fence) -> str | None:
+    """What is wrong with the fence around a namespace that has all its bindings."""
+    required = {*names.LIMITS_POLICIES, *names.FLOOR_POLICIES}
+    toothless = sorted(required - fence.admission_policies)
+    if toothless:
+        return (
+            f"the admission policies {', '.join(toothless)} are missing or deny nothing: "
+            "a platform admin must install the chart anchorhold again"
+        )
+    if fence.closed:
+        return None
+    return (
+        f"namespace '{namespace}' has no NetworkPolicy '{names.DEFAULT_DENY}' that closes it both "
+        "ways: a platform admin must install the chart anchorhold-tenant for it again"
+    )
 
 
 def not_onboarded(namespace: str, missing: list[str]) -> str:

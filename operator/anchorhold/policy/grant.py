@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from anchorhold.api.policy import AgentPolicySpec
+from anchorhold.api.policy import AgentPolicySpec, Placement
 from anchorhold.api.run import AgentRunSpec
 from anchorhold.api.status import AppliedPolicy, Effective, Reason
 
@@ -56,6 +56,7 @@ class Grant:
     request: Request
     policies: tuple[AppliedPolicy, ...]
     inputs: tuple[GrantedInput, ...]
+    placement: Placement
     effective: Effective
 
 
