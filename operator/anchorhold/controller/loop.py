@@ -58,17 +58,20 @@ class Loop:
 
     async def _delete_strays(self, key: Key, run: Run | None) -> None:
         """A cell whose run is gone has nobody who answers for it: it goes."""
-        for pod in self.view.pods_of(key):
+        for pod in self.view.cells.named(key):
             if (run is None or pod.owner_uid != run.uid) and not pod.deleting:
                 await self._writer.delete(key[0], pod)
 
     def look_at(self, keys: set[Key]) -> None:
         """Put runs into the queue; where one ended, the next in turn as well."""
+        ended = set()
         for key in keys:
             self._queue.add(key)
             run = self.view.runs.get(key)
             if run is None or run.finished:
-                self._look_at_next(key[0])
+                ended.add(key[0])
+        for namespace in ended:
+            self._look_at_next(namespace)
 
     def _look_at_next(self, namespace: str) -> None:
         policies = self.view.policies_of(namespace)
@@ -80,4 +83,4 @@ class Loop:
     def _is_urgent(self, key: Key) -> bool:
         """Ends never wait behind starts."""
         run = self.view.runs.get(key)
-        return run is None or run.finished or bool(self.view.pods_of(key))
+        return run is None or run.finished or bool(self.view.cells.named(key))

@@ -5,10 +5,11 @@ it may deliver an older version after our own write. So the newest version wins,
 all runs, at the start and every ten minutes, removes what is gone.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from anchorhold.controller.observed import Key, Run, read_run
+from anchorhold.controller.observed import Key, Pod, Run, has_ended, read_run
 
 Document = dict[str, Any]
 
@@ -18,6 +19,7 @@ class Runs:
 
     def __init__(self) -> None:
         self._runs: dict[Key, Run] = {}
+        self._unfinished: defaultdict[str, dict[Key, Run]] = defaultdict(dict)
         self._gone: dict[Key, int] = {}
 
     def get(self, key: Key) -> Run | None:
@@ -26,11 +28,8 @@ class Runs:
 
     def unfinished(self, namespace: str) -> list[Run]:
         """The runs of a namespace that have no end yet, the oldest first."""
-        waiting = (run for run in self._runs.values() if run.key[0] == namespace)
-        return sorted(
-            (run for run in waiting if not run.finished and not run.deleting),
-            key=lambda run: (run.created, run.uid),
-        )
+        runs = self._unfinished[namespace].values()
+        return sorted(runs, key=lambda run: (run.created, run.uid))
 
     def namespaces(self) -> set[str]:
         """The namespaces that hold a run, finished or not."""
@@ -44,6 +43,10 @@ class Runs:
         if seen >= run.version:
             return set()
         self._runs[run.key] = run
+        if run.finished or run.deleting:
+            self._unfinished[run.key[0]].pop(run.key, None)
+        else:
+            self._unfinished[run.key[0]][run.key] = run
         return {run.key}
 
     def remove(self, document: Document) -> set[Key]:
@@ -69,4 +72,39 @@ class Runs:
     def _drop(self, key: Key) -> set[Key]:
         """Forget a run; those that wait for its place are to be looked at."""
         del self._runs[key]
+        self._unfinished[key[0]].pop(key, None)
         return {key}
+
+
+class Cells:
+    """The cells by the run that they say they belong to, as the watches of Pods show them."""
+
+    def __init__(self) -> None:
+        self._cells: defaultdict[Key, dict[str, Pod]] = defaultdict(dict)
+        self._live: defaultdict[str, dict[str, str]] = defaultdict(dict)
+
+    def named(self, key: Key) -> list[Pod]:
+        """The Pods that say they belong to a run of this name, of whatever uid."""
+        return list(self._cells[key].values()) if key in self._cells else []
+
+    def of(self, run: Run) -> Pod | None:
+        """The Pod of this very run."""
+        return next((pod for pod in self.named(run.key) if pod.owner_uid == run.uid), None)
+
+    def live(self, namespace: str) -> list[str]:
+        """The uids of the runs whose cells may still do something."""
+        return list(self._live[namespace].values())
+
+    def change(self, namespace: str, old: Pod | None, new: Pod | None) -> set[Key]:
+        """Take what a watch says of one Pod; returns the runs that it is about."""
+        if old is not None:
+            self._live[namespace].pop(old.name, None)
+            cells = self._cells[namespace, old.owner_name]
+            cells.pop(old.name, None)
+            if not cells:
+                del self._cells[namespace, old.owner_name]
+        if new is not None:
+            self._cells[namespace, new.owner_name][new.name] = new
+            if not has_ended(new):
+                self._live[namespace][new.name] = new.owner_uid
+        return {(namespace, pod.owner_name) for pod in (old, new) if pod is not None}

@@ -13,8 +13,8 @@ import aiohttp
 from anchorhold import names
 from anchorhold.cluster import client, informer, paths
 from anchorhold.controller import ending
-from anchorhold.controller.observed import Key, Observed, Pod, Run, has_ended, read_pod
-from anchorhold.controller.runs import Runs
+from anchorhold.controller.observed import Key, Observed, Pod, Run, read_pod
+from anchorhold.controller.runs import Cells, Runs
 from anchorhold.policy import digest, fence
 from anchorhold.policy.evaluate import ConfigMapFacts
 from anchorhold.policy.grant import BoundPolicy, Refusal
@@ -43,6 +43,7 @@ class View:
         self._look_at = look_at
         self.runs = Runs()
         self.launched: dict[Key, str] = {}
+        self.cells = Cells()
         self.pods: dict[str, informer.Informer[Pod]] = {}
         self.walls: dict[str, informer.Informer[bool]] = {}
         self._watchers: dict[str, list[asyncio.Task[None]]] = {}
@@ -111,8 +112,7 @@ class View:
         """Everything that the decision about a run depends on."""
         source = self.pods.get(run.key[0])
         sees_pods = source is not None and source.synced.is_set() and self._sees_wall(run.key[0])
-        found = [pod for pod in self.pods_of(run.key) if pod.owner_uid == run.uid]
-        pod = found[0] if found else await self._just_launched(run)
+        pod = self.cells.of(run) or await self._just_launched(run)
         return Observed(
             run=run,
             pod=pod,
@@ -121,16 +121,14 @@ class View:
             vanished=pod is None and self.launched.get(run.key) == run.uid,
             policies=self.policies_of(run.key[0]),
             config_maps=await self._config_maps(run, pod),
-            place=self._place_of(run),
+            place=0 if run.finished else self._place_of(run),
             now=now,
         )
 
     def _place_of(self, run: Run) -> int:
         """What goes before this run: unfinished runs, and cells that outlive their runs."""
         order = [other.uid for other in self.in_turn(run.key[0])]
-        source = self.pods.get(run.key[0])
-        cells = source.store.values() if source is not None else ()
-        left_over = sum(pod.owner_uid not in order and not has_ended(pod) for pod in cells)
+        left_over = sum(uid not in order for uid in self.cells.live(run.key[0]))
         return left_over + order.index(run.uid) if run.uid in order else 0
 
     async def _just_launched(self, run: Run) -> Pod | None:
@@ -182,19 +180,11 @@ class View:
         """Whether the NetworkPolicies of a namespace have been listed."""
         return namespace in self.walls and self.walls[namespace].synced.is_set()
 
-    def pods_of(self, key: Key) -> list[Pod]:
-        """The Pods that say they belong to a run of this name."""
-        source = self.pods.get(key[0])
-        pods = source.store.values() if source is not None else ()
-        return [pod for pod in pods if pod.owner_name == key[1]]
-
     def in_turn(self, namespace: str) -> list[Run]:
         """The unfinished runs of a namespace: those with a cell, then the others by age."""
-        source = self.pods.get(namespace)
-        pods = source.store.values() if source is not None else ()
-        celled = {pod.owner_uid for pod in pods} | set(self.launched.values())
+        launched = set(self.launched.values())
         runs = self.runs.unfinished(namespace)
-        return sorted(runs, key=lambda run: run.uid not in celled)
+        return sorted(runs, key=lambda run: run.uid not in launched and self.cells.of(run) is None)
 
     def _on_policy(self, *_: object) -> None:
         for namespace in self.pods:
@@ -211,8 +201,7 @@ class View:
         """Follow the cells of one namespace, and the NetworkPolicies that wall it in."""
 
         def on_pod(_: object, old: Pod | None, new: Pod | None) -> None:
-            pods = (pod for pod in (old, new) if pod is not None)
-            self._look_at({(namespace, pod.owner_name) for pod in pods})
+            self._look_at(self.cells.change(namespace, old, new))
 
         def on_wall(*_: object) -> None:
             self._look_at({run.key for run in self.runs.unfinished(namespace)})
