@@ -26,7 +26,9 @@ PURE = sorted(
     + [*(PACKAGE / "policy").glob("*.py"), *(PACKAGE / "cell").glob("*.py")]
     + [
         PACKAGE / "controller" / f"{name}.py"
-        for name in ("plan", "status", "ending", "observed", "runs", "events")
+        for name in (
+            *("plan", "stopping", "record", "status", "ending", "observed", "runs", "events"),
+        )
     ]
 )
 # What they may import from elsewhere; none of it does anything by itself.

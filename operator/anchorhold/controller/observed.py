@@ -162,16 +162,16 @@ def agent_state(status: Document) -> Document:
 
 
 def read_termination(terminated: Document | None) -> Termination | None:
-    """How the container ended. One that never started has no `startedAt`, or the epoch's."""
+    """How the container ended. A time that nobody knows is absent, or the epoch's."""
     if terminated is None:
         return None
-    started = terminated.get("startedAt")
+    started, finished = terminated.get("startedAt"), terminated.get("finishedAt")
     return Termination(
         exit_code=terminated["exitCode"],
         reason=terminated.get("reason", ""),
         message=terminated.get("message", ""),
         started=None if started == EPOCH else started,
-        finished=terminated.get("finishedAt"),
+        finished=None if finished == EPOCH else finished,
     )
 
 

@@ -9,15 +9,10 @@ from datetime import datetime
 from typing import Any, assert_never
 
 from anchorhold.api.status import Reason
-from anchorhold.controller import ending, record
+from anchorhold.controller import ending, record, stopping
 from anchorhold.controller.observed import Observed, Pod, Run, has_ended, moment
 from anchorhold.policy import queueing
-from anchorhold.policy.evaluate import (
-    evaluate,
-    longest_deadline,
-    revoked,
-    shortest_retention,
-)
+from anchorhold.policy.evaluate import evaluate
 from anchorhold.policy.grant import BoundPolicy, Grant, Refusal
 
 # How long something may keep a run from starting. The kubelet's own deadline does not cover this:
@@ -59,7 +54,7 @@ def decide(observed: Observed) -> Plan:
         return Plan(look_again=LOOK_SECONDS)
     if made:
         return end(observed, Reason.LOST, "the cell's Pod is gone, and its record with it")
-    return cancelled(observed) or start(observed)
+    return start(observed)
 
 
 def after_the_end(observed: Observed) -> Plan:
@@ -70,28 +65,13 @@ def after_the_end(observed: Observed) -> Plan:
     pod = observed.pod
     if pod is not None and not has_ended(pod) and not pod.deleting:
         return Plan(delete_pod=pod)
-    kept = retention(observed)
+    kept = stopping.retention(observed)
     if kept is None or observed.run.deleting:
         return Plan()
+    if stopping.is_unseen(observed):
+        return Plan(look_again=LOOK_SECONDS)
     left = seconds_left(kept, moment(observed.run.status["completionTime"]), observed.now)
     return Plan(look_again=left) if left > 0 else Plan(delete_run=True)
-
-
-def retention(observed: Observed) -> float | None:
-    """For how many seconds the record is kept; None is for ever. The policy of today counts."""
-    request = observed.run.request
-    asked = None if isinstance(request, str) else request.spec.ttl_seconds_after_finished
-    if asked is None or isinstance(observed.policies, Refusal):
-        return asked
-    return max(asked, shortest_retention(observed.policies))
-
-
-def cancelled(observed: Observed) -> Plan | None:
-    """The end of a run that somebody cancelled."""
-    request = observed.run.request
-    if isinstance(request, str) or not request.spec.cancel:
-        return None
-    return end(observed, Reason.CANCELLED, "`cancel` was set")
 
 
 def start(observed: Observed) -> Plan:
@@ -103,6 +83,9 @@ def start(observed: Observed) -> Plan:
         # Only its status says that a run was given a place: that word stays.
         kept = is_queued(observed.run)
         return Plan(status=None if kept else waiting, look_again=LOOK_SECONDS)
+    if (stop := stopping.cancelled(observed)) is not None:
+        accepted = "True" if isinstance(verdict, Grant) else "Unknown"
+        return end(observed, stop.reason, stop.message, accepted=accepted)
     if isinstance(verdict, Refusal):
         return refuse(observed, verdict)
     assert not isinstance(observed.policies, Refusal)  # noqa: S101  # judge has refused those
@@ -169,75 +152,45 @@ def refuse(observed: Observed, refusal: Refusal) -> Plan:
 
 def follow(observed: Observed, pod: Pod) -> Plan:
     """A run with a cell: record that it runs, how it ended, or what keeps it from starting."""
-    if (outcome := ending.of(pod)) is not None:
-        if outcome.reason is Reason.LOST and not ending.has_started(pod):
-            outcome = missing_config_map(observed) or outcome
+    if (outcome := outcome_of(observed, pod)) is not None:
         return end(observed, outcome.reason, outcome.message)
-    stop = cancelled(observed) or revoked_plan(observed)
-    if stop is not None:
-        return stop
-    shorten = shortened(observed, pod)
     if pod.running_since is not None:
-        return Plan(
-            shorten=shorten, status=record.report(observed, Reason.RUNNING, "", accepted="True")
-        )
+        running = record.report(observed, Reason.RUNNING, "", accepted="True")
+        return Plan(status=running, shorten=stopping.shortened(observed, pod))
     if ending.has_started(pod):
         # The agent has ended, and the Pod has not quite: it will say how.
         return Plan()
     return await_start(observed, pod)
 
 
-def revoked_plan(observed: Observed) -> Plan | None:
-    """The end of a run whose policy or fence does not allow it any more."""
-    request, policies = observed.run.request, observed.policies
-    if observed.watched and not observed.sees_pods:
-        return None
-    if isinstance(policies, Refusal):
-        return end(observed, Reason.POLICY_REVOKED, policies.message)
-    sentence = None if isinstance(request, str) else revoked(request, policies)
-    return None if sentence is None else end(observed, Reason.POLICY_REVOKED, sentence)
-
-
-def shortened(observed: Observed, pod: Pod) -> tuple[Pod, int] | None:
-    """The cell's new deadline, where the policies of today allow less than it was given."""
-    if isinstance(observed.policies, Refusal) or pod.deadline_seconds is None:
-        return None
-    bound = longest_deadline(observed.policies)
-    return (pod, bound) if bound < pod.deadline_seconds else None
+def outcome_of(observed: Observed, pod: Pod) -> ending.Outcome | None:
+    """How the run ended, or why it has to; None while it may go on."""
+    ended = ending.of(pod)
+    if ended is None:
+        return stopping.cancelled(observed) or stopping.revoked(observed, pod)
+    if ended.reason is Reason.LOST and not ending.has_started(pod):
+        return stopping.vanished_input(observed) or ended
+    return ended
 
 
 def await_start(observed: Observed, pod: Pod) -> Plan:
     """A cell whose agent has not started: say what it waits for, and do not wait for ever."""
-    obstacle = ending.obstacle(pod) or missing_config_map(observed)
+    obstacle = ending.obstacle(pod) or stopping.vanished_input(observed)
+    shorten = stopping.shortened(observed, pod)
     patience = SCHEDULE_SECONDS if is_unschedulable(obstacle) else START_SECONDS
     left = seconds_left(patience, pod.created, observed.now)
     if obstacle is None:
         # Nobody complains: a large image may take its time, which the kubelet's deadline bounds.
-        return Plan(look_again=left if left > 0 else START_SECONDS)
+        return Plan(shorten=shorten, look_again=left if left > 0 else START_SECONDS)
     if left <= 0:
         return end(observed, obstacle.reason, obstacle.message)
     waiting = record.report(observed, Reason.PENDING, obstacle.message, accepted="True")
-    return Plan(status=waiting, look_again=left)
+    return Plan(status=waiting, shorten=shorten, look_again=left)
 
 
 def is_unschedulable(obstacle: ending.Outcome | None) -> bool:
     """Whether the cell waits for a node."""
     return obstacle is not None and obstacle.reason is Reason.UNSCHEDULABLE
-
-
-def missing_config_map(observed: Observed) -> ending.Outcome | None:
-    """An input that was there when the cell was made and is not any more: no component says so.
-
-    An agent that was seen to run had it.
-    """
-    request = observed.run.request
-    if isinstance(request, str) or "startTime" in observed.run.status:
-        return None
-    wanted = (item.config_map.name for item in request.spec.inputs if item.config_map is not None)
-    gone = next((name for name in wanted if name not in observed.config_maps), None)
-    if gone is None:
-        return None
-    return ending.Outcome(Reason.INPUT_MISSING, f"ConfigMap '{gone}' does not exist any more")
 
 
 def end(observed: Observed, reason: Reason, message: str, *, accepted: str = "True") -> Plan:

@@ -118,17 +118,21 @@ def grant(
 ) -> Grant:
     """Every limit resolved, and the digest over all that is granted, the task included."""
     effective = resolve(request.spec, [policy.spec for policy in policies], inputs)
-    whole = [effective, request.spec.model_dump(mode="json"), request.uid]
+    placement = policies[0].spec.placement
+    parts = (request.spec.model_dump(mode="json"), placement.model_dump(mode="json"))
+    whole = [effective, *parts, request.uid]
     return Grant(
         request=request,
-        policies=tuple(
-            AppliedPolicy.parse({"name": p.name, "uid": p.uid, "generation": p.generation})
-            for p in policies
-        ),
+        policies=tuple(AppliedPolicy.parse(policy) for policy in applied(policies)),
         inputs=inputs,
-        placement=policies[0].spec.placement,
+        placement=placement,
         effective=Effective.parse({**effective, "digest": digest.of_value(whole)}),
     )
+
+
+def applied(policies: Sequence[BoundPolicy]) -> list[dict[str, Any]]:
+    """Which policies these are, as a cell and a status say it."""
+    return [{"name": p.name, "uid": p.uid, "generation": p.generation} for p in policies]
 
 
 def resolve(
