@@ -24,6 +24,9 @@ class Example:
     where: str
     verb: str
     subresource: str
+    path: str
+    method: str
+    options: Document
     document: Document
     patch: list[Document]
     expect: str
@@ -78,6 +81,9 @@ def read(raw: Document) -> Example:
         where=raw.get("where", "bound"),
         verb=raw.get("verb", "create"),
         subresource=raw.get("subresource", ""),
+        path=raw.get("path", ""),
+        method=raw.get("method", "POST"),
+        options=raw.get("options", {}),
         document=raw["object"] if "object" in raw else twin(raw["twin"]).document,
         patch=raw.get("patch", []),
         expect=raw.get("expect", ""),

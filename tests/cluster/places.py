@@ -3,18 +3,21 @@
 They have no Pod Security labels: a refusal there is the admission policies' own.
 """
 
-import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from anchorhold import names
+from bed.api import Answer, Api, administrator, bearer
 from bed.kube import Document, Kubectl, wait_for
 from examples import Example, apply_step, load, twin
 from largest import POLICY as LARGEST
 
 AUTHOR = "admission-author"
+NEWCOMER = "admission-newcomer"
+LONG_NAMED = "admission-".ljust(1_025, "x")
 CELL = "survey-cell"
+CONFLICT = 409
 ALL = (*names.LIMITS_POLICIES, *names.FLOOR_POLICIES)
 ANY: Document = {
     "inputs": {
@@ -23,16 +26,35 @@ ANY: Document = {
         "images": [{"reference": f"example.com/data/corpus@sha256:{'b' * 64}"}],
     }
 }
+PLACED: Document = {
+    "minRetentionSeconds": 3_600,
+    "placement": {
+        "nodeSelector": {"pool": "agents"},
+        "tolerations": [
+            {"key": "agents", "value": "only", "effect": "NoSchedule"},
+            {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"},
+        ],
+        "priorityClassName": "system-cluster-critical",
+    },
+}
 # Which admission policies hold in a place, and how its AgentPolicy differs from the example's.
 PLACES: dict[str, tuple[tuple[str, ...], Document | None]] = {
     "bound": (ALL, {}),
     "any": (ALL, ANY),
+    "placed": (ALL, PLACED),
     "suspended": (ALL, {"suspend": True}),
     "missing": (ALL, None),
     "largest": (ALL, LARGEST),
     "limits": (("anchorhold-pod-limits",), {}),
     "floor": (names.FLOOR_POLICIES, None),
+    # There are a run, its cell and NetworkPolicies, and RBAC lets the controller do anything.
     "cell": (names.FLOOR_POLICIES, None),
+}
+COLLECTIONS = {
+    "Pod": "api/v1/namespaces/{}/pods",
+    "NetworkPolicy": "apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
+    "AgentRun": f"apis/{names.API_VERSION}/namespaces/{{}}/agentruns",
+    "AgentPolicy": f"apis/{names.API_VERSION}/namespaces/{{}}/agentpolicies",
 }
 FIRST_REFUSED = (
     "a cell that an admin makes",
@@ -43,6 +65,12 @@ FIRST_REFUSED = (
     "a cell where the policy does not exist",
     "a run where the policy does not exist",
     "a cell with the node's users, under the limits alone",
+    "a cell on any node that it likes",
+    "a run that is gone too soon",
+    "a run that is given a finalizer",
+    "a run that reads what its author may not",
+    "a NetworkPolicy that lets something in",
+    "a shell in a cell",
 )
 
 
@@ -52,10 +80,14 @@ class Places:
     def __init__(self, kubectl: Kubectl) -> None:
         self.admin = kubectl
         self.prefix = f"admission-{secrets.token_hex(3)}"
+        api, everybody = administrator(kubectl), "system:authenticated"
         self.posters = {
-            "admin": kubectl,
-            "author": kubectl.acting_as(AUTHOR, "system:authenticated"),
-            "controller": kubectl.acting_as_account(names.SYSTEM_NAMESPACE, names.CONTROLLER),
+            "admin": api,
+            "author": api.acting_as(AUTHOR, everybody),
+            "newcomer": api.acting_as(NEWCOMER, everybody),
+            "long-named": api.acting_as(LONG_NAMED, everybody),
+            # With a token of its own, and nothing else.
+            "controller": bearer(kubectl, names.SYSTEM_NAMESPACE, names.CONTROLLER),
         }
 
     def namespace(self, place: str) -> str:
@@ -63,27 +95,50 @@ class Places:
 
     def dry_run(self, example: Example) -> str:
         """What the API server answers: nothing if it takes the object, else why not."""
-        namespace, who = self.namespace(example.where), self.posters[example.poster]
-        if example.verb == "create":
-            return self.dry_create(example.posted(namespace), who)
-        cell = self.admin.get("pod", CELL, namespace)
-        assert cell is not None, f"{CELL} is gone"
-        for step in example.patch:
-            apply_step(cell, step)
-        return self.dry_update(cell, who, example.subresource)
+        return ASK[example.verb](self, example).refusal
 
-    def dry_create(self, document: Document, who: Kubectl) -> str:
-        return who.run("create", "-f", "-", "--dry-run=server", stdin=json.dumps(document)).stderr
+    def ask_create(self, example: Example) -> Answer:
+        document = example.posted(self.namespace(example.where))
+        return create(document, self.posters[example.poster], "&dryRun=All")
 
-    def dry_update(self, cell: Document, who: Kubectl, subresource: str = "") -> str:
-        path = f"/api/v1/namespaces/{cell['metadata']['namespace']}/pods/{cell['metadata']['name']}"
-        path += f"/{subresource}" if subresource else ""
-        cell["metadata"].pop("resourceVersion")  # The kubelet writes its status meanwhile.
-        text = json.dumps(cell)
-        return who.run("replace", "--raw", f"{path}?dryRun=All", "-f", "-", stdin=text).stderr
+    def ask_update(self, example: Example) -> Answer:
+        """Replace what exists by what the patch makes of it. Others may write meanwhile."""
+        path = self.path_of(example)
+        for _ in range(5):
+            document = self.posters["admin"].request("GET", path).body
+            assert "spec" in document, f"{path}: {document}"
+            for step in example.patch:
+                apply_step(document, step)
+            target = f"{path}/{example.subresource}".rstrip("/") + "?dryRun=All"
+            answer = self.posters[example.poster].request("PUT", target, document)
+            if answer.status != CONFLICT:
+                break
+        return answer
+
+    def ask_delete(self, example: Example) -> Answer:
+        """One object, or every one of its kind if the example has no name for it."""
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "dryRun": ["All"]}
+        path = f"/{self.collection(example)}" if example.path == "*" else self.path_of(example)
+        return self.posters[example.poster].request("DELETE", path, options | example.options)
+
+    def ask_connect(self, example: Example) -> Answer:
+        path = f"/api/v1/namespaces/{self.namespace(example.where)}/{example.path}"
+        return self.posters[example.poster].request(example.method, path)
+
+    def collection(self, example: Example) -> str:
+        return COLLECTIONS[example.document["kind"]].format(self.namespace(example.where))
+
+    def path_of(self, example: Example) -> str:
+        """Where the object lies that the example is about, in the place 'cell'."""
+        document = example.document
+        wall = document["metadata"]["name"] == names.DEFAULT_DENY
+        return f"/{self.collection(example)}/{names.DEFAULT_DENY if wall else CELL}"
+
+    def dry_create(self, document: Document, who: Api) -> str:
+        return create(document, who, "&dryRun=All").refusal
 
     def make(self) -> None:
-        """Every place, in force, and the cell that examples change."""
+        """Every place, in force, and what examples change."""
         for place, (admission, changes) in PLACES.items():
             namespace = self.namespace(place)
             for document in scaffold(namespace):
@@ -94,8 +149,20 @@ class Places:
                 self.admin.create(policy)
             for name in admission:
                 self.admin.apply(binding(name, namespace))
-        self.make_cell(CELL, twin("pod").posted(self.namespace("cell")))
+        cell = self.namespace("cell")
+        self.admin.apply(role_binding("cluster-admin", cell, controller()))
+        self.admin.create(twin("networkpolicy-deny").posted(cell))
+        opens = twin("networkpolicy").posted(cell)
+        opens["metadata"]["name"] = CELL
+        self.admin.create(opens)
+        wait_for(lambda: self.stamps(), 60, "the requester to be stamped")
+        self.make_cell(CELL, twin("pod").posted(cell))
         self.wait_until_in_force()
+
+    def stamps(self) -> bool:
+        """Whether a run is taken, which it is not before its requester is on it."""
+        run = twin("run").posted(self.namespace("cell"))
+        return not self.dry_create(run, self.posters["admin"])
 
     def make_cell(self, run_name: str, cell: Document) -> Document:
         """A cell that exists, of a run that exists."""
@@ -105,7 +172,9 @@ class Places:
         cell["metadata"]["name"] = cell["spec"]["volumes"][0]["configMap"]["name"] = run_name
         cell["metadata"]["labels"][names.RUN_LABEL] = uid
         cell["metadata"]["ownerReferences"][0] |= {"name": run_name, "uid": uid}
-        return self.posters["controller"].create(cell)
+        made = create(cell, self.posters["controller"])
+        assert made.refusal == ""
+        return dict(made.body)
 
     def wait_until_in_force(self) -> None:
         """The API server takes new bindings and policies up a moment after it stored them."""
@@ -132,14 +201,34 @@ class Places:
             )
 
 
-def scaffold(namespace: str) -> Iterator[Document]:
-    """A namespace in which authors and the controller have their usual rights."""
-    rbac, author = "rbac.authorization.k8s.io", {"kind": "User", "name": AUTHOR}
-    account = {
+ASK: dict[str, Callable[[Places, Example], Answer]] = {
+    "create": Places.ask_create,
+    "update": Places.ask_update,
+    "delete": Places.ask_delete,
+    "connect": Places.ask_connect,
+}
+
+
+def create(document: Document, who: Api, more: str = "") -> Answer:
+    """Post an object; a field that the API server does not know is a mistake of the example."""
+    path = COLLECTIONS[document["kind"]].format(document["metadata"]["namespace"])
+    return who.request("POST", f"/{path}?fieldValidation=Strict{more}", document)
+
+
+def controller() -> Document:
+    return {
         "kind": "ServiceAccount",
         "name": names.CONTROLLER,
         "namespace": names.SYSTEM_NAMESPACE,
     }
+
+
+def user(name: str) -> Document:
+    return {"kind": "User", "name": name}
+
+
+def scaffold(namespace: str) -> Iterator[Document]:
+    """A namespace in which authors and the controller have their usual rights."""
     yield {
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -151,14 +240,37 @@ def scaffold(namespace: str) -> Iterator[Document]:
         "metadata": {"name": names.CELL_SERVICE_ACCOUNT, "namespace": namespace},
         "automountServiceAccountToken": False,
     }
-    for role, subject in (("anchorhold-author", author), (f"{names.CONTROLLER}-tenant", account)):
-        yield {
-            "apiVersion": f"{rbac}/v1",
-            "kind": "RoleBinding",
-            "metadata": {"name": role, "namespace": namespace},
-            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
-            "subjects": [subject],
-        }
+    # Someone who may submit runs, and read one ConfigMap, and nothing else.
+    yield {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": NEWCOMER, "namespace": namespace},
+        "rules": [
+            {"apiGroups": [names.GROUP], "resources": ["agentruns"], "verbs": ["create"]},
+            {
+                "apiGroups": [""],
+                "resources": ["configmaps"],
+                "resourceNames": ["settings"],
+                "verbs": ["get"],
+            },
+        ],
+    }
+    yield role_binding(NEWCOMER, namespace, user(NEWCOMER), kind="Role")
+    yield role_binding("anchorhold-author", namespace, user(AUTHOR), user(LONG_NAMED))
+    yield role_binding(f"{names.CONTROLLER}-tenant", namespace, controller())
+
+
+def role_binding(
+    role: str, namespace: str, *subjects: Document, kind: str = "ClusterRole"
+) -> Document:
+    rbac = "rbac.authorization.k8s.io"
+    return {
+        "apiVersion": f"{rbac}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": role, "namespace": namespace},
+        "roleRef": {"apiGroup": rbac, "kind": kind, "name": role},
+        "subjects": list(subjects),
+    }
 
 
 def binding(name: str, namespace: str) -> Document:
