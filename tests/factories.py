@@ -103,7 +103,7 @@ def make_pod(metadata: Document | None = None, /, **status: object) -> Document:
             "ownerReferences": [{"name": "review", "uid": UID, "controller": True}],
             **(metadata or {}),
         },
-        "spec": {"nodeName": "node-1"},
+        "spec": {"nodeName": "node-1", "activeDeadlineSeconds": 600},
         "status": {"phase": "Pending", **status},
     }
 

@@ -33,6 +33,16 @@ ALLOWED = {
 }
 
 
+PLACEMENT = {
+    "nodeSelector": {"example.com/pool": "agents"},
+    "tolerations": [
+        {"key": "example.com/pool", "value": "agents", "effect": "NoSchedule"},
+        {"key": "example.com/spot", "operator": "Exists", "effect": "NoExecute"},
+    ],
+    "priorityClassName": "agents",
+}
+
+
 def full_grant() -> Grant:
     """A run that uses everything there is."""
     request = make_request(
@@ -44,7 +54,8 @@ def full_grant() -> Grant:
         resources={"cpu": "500m", "memory": "256Mi"},
         activeDeadlineSeconds=300,
     )
-    return make_grant(request, read_policies(make_policy(inputs=ALLOWED)), FACTS)
+    policies = read_policies(make_policy(inputs=ALLOWED, placement=PLACEMENT))
+    return make_grant(request, policies, FACTS)
 
 
 def test_the_cell_is_this_pod(check_golden: CheckGolden):

@@ -93,13 +93,32 @@ policies = st.builds(
 )
 
 
+labels = st.from_regex(r"[a-z]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True)
+tolerations = st.fixed_dictionaries(
+    {"effect": st.sampled_from(["NoSchedule", "PreferNoSchedule", "NoExecute"])},
+    optional={
+        "key": labels,
+        "operator": st.sampled_from(["Equal", "Exists"]),
+        "value": labels,
+    },
+)
+placements = some_of(
+    nodeSelector=st.dictionaries(labels, labels, max_size=3),
+    tolerations=st.lists(tolerations, max_size=3),
+    priorityClassName=labels,
+)
+
+
 @st.composite
 def cells(draw: st.DrawFn) -> Cell:
     """One or two policies, and whatever `evaluate` grants to some run under them."""
     metadata = {"name": draw(run_names), "uid": str(draw(st.uuids()))}
     request = observed.read_request(make_run(metadata, **draw(specs)))
     assert isinstance(request, Request)
-    bound = read_policies(*draw(st.lists(policies, min_size=1, max_size=2)))
+    documents, placement = draw(st.lists(policies, min_size=1, max_size=2)), draw(placements)
+    for document in documents:
+        document["spec"]["placement"] = placement
+    bound = read_policies(*documents)
     verdict = evaluate(request, bound, FACTS)
     assume(isinstance(verdict, Grant))
     assert isinstance(verdict, Grant)
@@ -144,6 +163,16 @@ def test_no_cell_touches_its_host(manifest: Manifest):
     assert "hostPath" not in sources_of(spec)
     assert spec["dnsPolicy"] == "None"
     assert spec["enableServiceLinks"] is False
+
+
+@given(cells())
+def test_every_cell_goes_where_the_policies_say_and_nowhere_else(cell: Cell):
+    bound, grant = cell
+    spec = pod.pod(grant)["spec"]
+
+    for policy in bound:
+        placement = policy.spec.placement.model_dump(mode="json")
+        assert {field: spec[field] for field in placement} == placement
 
 
 @given(pods)

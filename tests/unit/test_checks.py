@@ -19,10 +19,7 @@ TAG = "registry.example/agent:latest"
 # A value of the type that a reserved field has; the others take any object.
 SOME_VALUE = {
     "skills": [{"name": "x"}],
-    "ttlSecondsAfterFinished": 0,
-    "cancel": False,
     "runtimeClassName": "gvisor",
-    "minRetentionSeconds": 0,
 }
 
 
@@ -77,6 +74,26 @@ def test_a_run_may_have_the_limit_and_not_one_more(
 ):
     assert judge(at_the_limit, make_policy()) is None
     assert judge(beyond, make_policy()) == sentence
+
+
+def test_a_record_may_live_as_short_as_the_policy_says_and_not_shorter():
+    policy = make_policy(minRetentionSeconds=60)
+
+    assert judge({"ttlSecondsAfterFinished": 60}, policy) is None
+    assert judge({"ttlSecondsAfterFinished": 59}, policy) == (
+        "`ttlSecondsAfterFinished` '59' must be greater than or equal to '60'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "policy"),
+    [
+        pytest.param({}, {"minRetentionSeconds": 60}, id="a record that is kept for ever"),
+        pytest.param({"ttlSecondsAfterFinished": 0}, {}, id="none, where the policy asks for none"),
+    ],
+)
+def test_a_policys_retention_has_nothing_against(spec: dict[str, Any], policy: dict[str, Any]):
+    assert judge(spec, make_policy(**policy)) is None
 
 
 def test_a_run_that_asks_for_nothing_special_is_granted():
@@ -252,4 +269,11 @@ def test_every_check_of_the_module_is_asked():
         and list(value.__annotations__.values()) == list(signature.values())
     }
 
-    assert set(checks.CHECKS) == asked_about
+    assert {*checks.CHECKS, *checks.CHECKS_WHILE_RUNNING} == asked_about
+
+
+def test_what_is_asked_of_a_running_run_was_asked_before_it_started():
+    """Of all its inputs then, and of those that the policy can take away now."""
+    later_only = set(checks.CHECKS_WHILE_RUNNING) - set(checks.CHECKS)
+
+    assert later_only == {checks.image_inputs_are_listed}

@@ -1,9 +1,19 @@
 """`evaluate`: all policies must allow a run, and the tightest figure wins."""
 
+from typing import Any
+
 import pytest
 
 from anchorhold.api.status import Reason
-from anchorhold.policy.evaluate import ConfigMapFacts, evaluate
+from anchorhold.policy import checks
+from anchorhold.policy.evaluate import (
+    ConfigMapFacts,
+    conflict,
+    evaluate,
+    longest_deadline,
+    revoked,
+    shortest_retention,
+)
 from anchorhold.policy.grant import Grant, GrantedInput, Refusal, Source
 from factories import (
     DATA_IMAGE,
@@ -217,6 +227,178 @@ def test_the_digest_of_a_grant_covers_what_a_config_map_holds():
     )
 
     assert one.effective.digest != other.effective.digest
+
+
+def test_the_digest_of_a_grant_covers_where_its_cell_runs():
+    elsewhere = read_policies(make_policy(placement={"nodeSelector": {"pool": "agents"}}))
+
+    assert make_grant(policies=elsewhere).effective.digest != make_grant().effective.digest
+
+
+def test_a_grant_is_placed_as_the_policies_say():
+    placement = {"nodeSelector": {"pool": "agents"}}
+    policies = read_policies(make_policy(placement=placement))
+
+    assert make_grant(policies=policies).placement == policies[0].spec.placement
+
+
+# --- Policies that cannot hold together -----------------------------------------------------------
+
+PLACED = {"nodeSelector": {"pool": "agents"}}
+DIFFERENT = pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        pytest.param("isolation", "RuntimeClass", id="isolation"),
+        pytest.param("seccomp", "Agent", id="seccomp"),
+        pytest.param("placement", PLACED, id="placement"),
+    ],
+)
+
+
+@DIFFERENT
+@pytest.mark.parametrize("order", [1, -1])
+def test_policies_that_differ_in_what_a_cell_is_are_a_conflict(
+    field: str, value: object, order: int
+):
+    """Before anything else is asked: no cell can be as both of them say."""
+    policies = read_policies(make_policy(), make_policy({"name": "other"}, **{field: value}))
+    listed = "'default', 'other'" if order == 1 else "'other', 'default'"
+
+    refusal = Refusal(
+        Reason.POLICY_CONFLICT, f"the AgentPolicies {listed} must not differ in `{field}`"
+    )
+    assert evaluate(make_request(), policies[::order], {}) == refusal
+    assert revoked(make_request(), policies[::order]) == refusal.message
+
+
+@DIFFERENT
+def test_the_last_of_three_policies_can_be_in_conflict(field: str, value: object):
+    policies = read_policies(
+        make_policy(), make_policy({"name": "b"}), make_policy({"name": "c"}, **{field: value})
+    )
+
+    assert conflict(policies) == Refusal(
+        Reason.POLICY_CONFLICT,
+        f"the AgentPolicies 'default', 'b', 'c' must not differ in `{field}`",
+    )
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({}, id="in nothing"),
+        pytest.param({"limits": {"cpu": "1"}}, id="in a limit"),
+        pytest.param({"defaults": {"cpu": "1"}}, id="in a default"),
+        pytest.param({"images": [{"reference": OTHER_IMAGE}]}, id="in their images"),
+        pytest.param({"minRetentionSeconds": 60}, id="in their retention"),
+        pytest.param({"suspend": True}, id="in being suspended"),
+    ],
+)
+def test_policies_hold_together_that_differ(spec: dict[str, Any]):
+    assert conflict(read_policies(make_policy(), make_policy({"name": "b"}, **spec))) is None
+
+
+def test_two_policies_may_name_the_same_place():
+    policies = read_policies(
+        make_policy(placement=PLACED), make_policy({"name": "b"}, placement=PLACED)
+    )
+
+    assert make_grant(policies=policies).placement == policies[1].spec.placement
+
+
+def test_the_tightest_of_all_policies_bounds_deadline_and_retention():
+    policies = read_policies(
+        make_policy(limits={"activeDeadlineSeconds": 300}, minRetentionSeconds=60),
+        make_policy({"name": "b"}, limits={"activeDeadlineSeconds": 900}, minRetentionSeconds=90),
+        make_policy({"name": "c"}, limits={"activeDeadlineSeconds": 301}),
+    )
+
+    assert longest_deadline(policies) == 300
+    assert shortest_retention(policies) == 90
+
+
+# --- What ends a running run ----------------------------------------------------------------------
+
+DATA = {"inputs": [{"name": "data", "image": {"reference": DATA_IMAGE}}]}
+LISTED = {"inputs": {"images": [{"reference": DATA_IMAGE}]}}
+# A check -> the policy under which it fails for a run with an image as input, and its sentence.
+REVOCATIONS: dict[checks.Check, tuple[dict[str, Any], str]] = {
+    checks.policy_is_not_suspended: ({**LISTED, "suspend": True}, "the policy is suspended"),
+    checks.nothing_reserved_is_set: (
+        {**LISTED, "egress": {}},
+        "`egress` is not supported yet: remove the field, runs have no network",
+    ),
+    checks.isolation_is_supported: (
+        {**LISTED, "isolation": "RuntimeClass"},
+        "`isolation` 'RuntimeClass' with `seccomp` 'RuntimeDefault' is not supported yet",
+    ),
+    checks.image_is_listed: (
+        {**LISTED, "images": [{"reference": OTHER_IMAGE}]},
+        f"`image` '{IMAGE}' must be an image that the policy lists",
+    ),
+    checks.image_inputs_are_listed: (
+        {"inputs": {"images": [{"reference": OTHER_IMAGE}]}},
+        f"`inputs['data'].image.reference` '{DATA_IMAGE}' must be an image that the policy lists",
+    ),
+}
+
+
+def test_every_check_while_a_run_goes_on_has_its_row():
+    assert list(checks.CHECKS_WHILE_RUNNING) == list(REVOCATIONS)
+
+
+@pytest.mark.parametrize("check", REVOCATIONS, ids=lambda check: check.__name__)
+def test_a_running_run_is_revoked_when_this_fails(check: checks.Check):
+    spec, sentence = REVOCATIONS[check]
+
+    found = revoked(make_request(**DATA), read_policies(make_policy(**spec)))
+
+    assert found == f"{sentence} (AgentPolicy 'default')"
+
+
+@pytest.mark.parametrize("check", REVOCATIONS, ids=lambda check: check.__name__)
+def test_the_check_alone_lets_a_running_run_go_on(check: checks.Check):
+    """What one row takes away, no other check misses."""
+    spec, _ = REVOCATIONS[check]
+    (policy,) = read_policies(make_policy(**spec))
+    asked = make_request(**DATA).spec
+
+    failing = [c for c in checks.CHECKS_WHILE_RUNNING if c(asked, policy.spec) is not None]
+
+    assert failing == [check]
+
+
+def test_a_running_run_goes_on_under_the_policy_that_granted_it():
+    assert revoked(make_request(**DATA), read_policies(make_policy(**LISTED))) is None
+
+
+def test_the_second_of_two_policies_can_revoke_a_running_run():
+    policies = read_policies(make_policy(), make_policy({"name": "second"}, suspend=True))
+
+    assert revoked(make_request(), policies) == "the policy is suspended (AgentPolicy 'second')"
+
+
+@pytest.mark.parametrize(
+    ("asked", "policy"),
+    [
+        pytest.param({"activeDeadlineSeconds": 600}, {"limits": {"activeDeadlineSeconds": 1}}),
+        pytest.param({"resources": {"cpu": "2"}}, {"limits": {"cpu": "1"}}),
+        pytest.param({"resources": {"memory": "1Gi"}}, {"limits": {"memory": "1Mi"}}),
+        pytest.param({"workspace": {"sizeLimit": "1Gi"}}, {"limits": {"workspace": "1Mi"}}),
+        pytest.param({"ttlSecondsAfterFinished": 0}, {"minRetentionSeconds": 60}),
+        pytest.param(SETTINGS, {"inputs": {}}),
+        pytest.param({"skills": [{"name": "x"}]}, {}),
+    ],
+    ids=["deadline", "cpu", "memory", "workspace", "retention", "a ConfigMap", "a reserved field"],
+)
+def test_what_a_running_run_has_already_is_not_taken_from_it(
+    asked: dict[str, Any], policy: dict[str, Any]
+):
+    """It would not be granted again; a tightened deadline shortens it, which ends nothing."""
+    request, policies = make_request(**asked), read_policies(make_policy(**policy))
+
+    assert isinstance(evaluate(request, policies, {}), Refusal)
+    assert revoked(request, policies) is None
 
 
 def test_a_verdict_is_a_grant_or_a_refusal_and_nothing_else():

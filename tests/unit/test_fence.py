@@ -1,4 +1,4 @@
-"""Which policies are bound to a namespace: only bindings of the exact shape count."""
+"""Which policies are bound to a namespace: only a whole fence of the exact shape counts."""
 
 import copy
 from typing import Any
@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from anchorhold import names
 from anchorhold.api.status import AgentRunStatus, Reason
 from anchorhold.policy import fence
-from anchorhold.policy.fence import Binding
+from anchorhold.policy.fence import Binding, Fence
 from anchorhold.policy.grant import BoundPolicy, Refusal
 from factories import make_policy, read_policies
 
 RUN_LIMITS, POD_LIMITS = names.LIMITS_POLICIES
-(POD_FLOOR,) = names.FLOOR_POLICIES
+POD_FLOOR = names.FLOOR_POLICIES[0]
 INSTALL = "a platform admin must install the chart anchorhold-tenant for it"
 
 
@@ -119,16 +119,16 @@ def test_a_floor_with_a_parameter_is_a_hole_in_the_fence():
 
 def changed(binding: dict[str, Any], path: str, value: object) -> dict[str, Any]:
     """The binding with one field of its spec set, or removed by None."""
-    whole = copy.deepcopy(binding)
+    document = copy.deepcopy(binding)
     *parents, last = path.split(".")
-    part = whole["spec"]
+    part = document["spec"]
     for parent in parents:
         part = part[parent]
     if value is None:
         del part[last]
     else:
         part[last] = value
-    return whole
+    return document
 
 
 def bindings(*policies: str, namespace: str = "team-a") -> list[Binding]:
@@ -136,37 +136,136 @@ def bindings(*policies: str, namespace: str = "team-a") -> list[Binding]:
     return [*limits, *(Binding(name, namespace, "") for name in names.FLOOR_POLICIES)]
 
 
+ALL_POLICIES = frozenset(names.LIMITS_POLICIES + names.FLOOR_POLICIES)
+
+
+def whole(*found: Binding) -> Fence:
+    """These bindings, and everything else that a fence needs."""
+    return Fence(bindings=found, admission_policies=ALL_POLICIES, closed=True)
+
+
 def test_the_policies_of_a_namespace_are_those_that_all_its_limits_take():
-    found = fence.bound_policies("team-a", bindings("strict", "default"))
+    found = fence.bound_policies("team-a", whole(*bindings("strict", "default")))
 
     assert found == ("default", "strict")
 
 
 def test_another_namespaces_bindings_do_not_count():
-    found = fence.bound_policies("team-b", bindings("default"))
+    found = fence.bound_policies("team-b", whole(*bindings("default")))
 
     assert found == Refusal(
         Reason.NOT_ONBOARDED,
-        "namespace 'team-b' has no binding of anchorhold-pod-floor, anchorhold-pod-limits, "
-        f"anchorhold-run-limits: {INSTALL}",
+        "namespace 'team-b' has no binding of anchorhold-network-floor, "
+        "anchorhold-no-interactive, anchorhold-pod-floor, anchorhold-pod-limits, "
+        f"anchorhold-run-integrity, anchorhold-run-limits: {INSTALL}",
     )
 
 
-@pytest.mark.parametrize("lacking", names.LIMITS_POLICIES + names.FLOOR_POLICIES)
+@pytest.mark.parametrize("lacking", sorted(ALL_POLICIES))
 def test_a_fence_that_lacks_one_part_is_no_fence(lacking: str):
     rest = [binding for binding in bindings("default") if binding.admission_policy != lacking]
 
-    found = fence.bound_policies("team-a", rest)
+    found = fence.bound_policies("team-a", whole(*rest))
 
     assert found == Refusal(
         Reason.NOT_ONBOARDED, f"namespace 'team-a' has no binding of {lacking}: {INSTALL}"
     )
 
 
+@pytest.mark.parametrize("lacking", sorted(ALL_POLICIES))
+def test_a_binding_of_an_admission_policy_that_denies_nothing_is_no_fence(lacking: str):
+    around = Fence(tuple(bindings("default")), ALL_POLICIES - {lacking}, closed=True)
+
+    assert fence.bound_policies("team-a", around) == Refusal(
+        Reason.NOT_ONBOARDED,
+        f"the admission policies {lacking} are missing or deny nothing: a platform admin must "
+        "install the chart anchorhold again",
+    )
+
+
+def test_all_admission_policies_that_deny_nothing_are_named():
+    around = Fence(tuple(bindings("default")), frozenset({"somebody-elses"}), closed=True)
+
+    found = fence.bound_policies("team-a", around)
+
+    assert isinstance(found, Refusal)
+    assert f"the admission policies {', '.join(sorted(ALL_POLICIES))} are missing" in found.message
+
+
+def test_a_namespace_that_no_network_policy_closes_has_no_fence():
+    around = Fence(tuple(bindings("default")), ALL_POLICIES, closed=False)
+
+    assert fence.bound_policies("team-a", around) == Refusal(
+        Reason.NOT_ONBOARDED,
+        "namespace 'team-a' has no NetworkPolicy 'anchorhold-default-deny' that closes it both "
+        "ways: a platform admin must install the chart anchorhold-tenant for it again",
+    )
+
+
+VALIDATIONS = [{"expression": "false"}]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param({"failurePolicy": "Fail", "validations": VALIDATIONS}, True, id="refuses"),
+        pytest.param(
+            {"failurePolicy": "Ignore", "validations": VALIDATIONS}, False, id="lets errors pass"
+        ),
+        pytest.param({"validations": VALIDATIONS}, False, id="does not say what an error means"),
+        pytest.param({"failurePolicy": "Fail", "validations": []}, False, id="has no validations"),
+        pytest.param({"failurePolicy": "Fail"}, False, id="has no list of validations"),
+    ],
+)
+def test_whether_an_admission_policy_denies_that(spec: dict[str, Any], expected: object):
+    assert fence.denies({"spec": spec}) is expected
+
+
+BOTH = ["Ingress", "Egress"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param({"podSelector": {}, "policyTypes": BOTH}, True, id="selects all, both ways"),
+        pytest.param({"podSelector": {}, "policyTypes": BOTH[::-1]}, True, id="in either order"),
+        pytest.param(
+            {"podSelector": {}, "policyTypes": BOTH, "ingress": [], "egress": None},
+            True,
+            id="says that it opens nothing",
+        ),
+        pytest.param({"podSelector": {}, "policyTypes": ["Ingress"]}, False, id="lets all out"),
+        pytest.param({"podSelector": {}, "policyTypes": ["Egress"]}, False, id="lets all in"),
+        pytest.param({"podSelector": {}}, False, id="names no direction"),
+        pytest.param(
+            {"podSelector": {}, "policyTypes": BOTH, "ingress": [{}]}, False, id="opens the way in"
+        ),
+        pytest.param(
+            {"podSelector": {}, "policyTypes": BOTH, "egress": [{}]}, False, id="opens the way out"
+        ),
+        pytest.param(
+            {"podSelector": {"matchLabels": {"a": "b"}}, "policyTypes": BOTH},
+            False,
+            id="selects some Pods",
+        ),
+        pytest.param(
+            {
+                "podSelector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]},
+                "policyTypes": BOTH,
+            },
+            False,
+            id="selects some Pods by an expression",
+        ),
+    ],
+)
+def test_whether_a_network_policy_closes_a_namespace_that(spec: dict[str, Any], expected: object):
+    assert fence.closes({"spec": spec}) is expected
+
+
 def test_limits_that_take_different_policies_contradict_each_other():
     extra = Binding(RUN_LIMITS, "team-a", "strict")
 
-    found = fence.bound_policies("team-a", [*bindings("default"), extra])
+    found = fence.bound_policies("team-a", whole(*bindings("default"), extra))
 
     assert found == Refusal(
         Reason.NOT_ONBOARDED,
@@ -179,7 +278,7 @@ AS_MANY_AS_MAY_BE = [f"policy-{n}" for n in range(8)]
 
 
 def test_a_namespace_may_have_as_many_policies_as_a_status_can_name():
-    found = fence.bound_policies("team-a", bindings(*AS_MANY_AS_MAY_BE))
+    found = fence.bound_policies("team-a", whole(*bindings(*AS_MANY_AS_MAY_BE)))
 
     assert found == tuple(AS_MANY_AS_MAY_BE)
     applied = [{"name": name, "uid": "u", "generation": 1} for name in found]
@@ -189,7 +288,7 @@ def test_a_namespace_may_have_as_many_policies_as_a_status_can_name():
 
 
 def test_one_policy_more_than_a_status_can_name_is_a_conflict():
-    found = fence.bound_policies("team-a", bindings(*AS_MANY_AS_MAY_BE, "one-more"))
+    found = fence.bound_policies("team-a", whole(*bindings(*AS_MANY_AS_MAY_BE, "one-more")))
 
     assert found == Refusal(
         Reason.POLICY_CONFLICT, "namespace 'team-a' is bound to more than 8 AgentPolicies"

@@ -38,11 +38,24 @@ def test_a_run_is_read_whole():
         generation=2,
         created=datetime(2026, 1, 1, tzinfo=UTC),
         deleting=False,
+        requested_by="",
         request=run.request,
         status={},
     )
     assert (run.request.namespace, run.request.name, run.request.uid) == ("team-a", "review", UID)
     assert (run.request.spec.task, run.request.spec.image) == ("Review the change.", IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        pytest.param({names.REQUESTED_BY_ANNOTATION: "jane"}, "jane", id="somebody"),
+        pytest.param({"requested-by": "jane"}, "", id="nobody that was stamped"),
+        pytest.param(None, "", id="nobody"),
+    ],
+)
+def test_a_run_was_requested_by(annotations: dict[str, str] | None, expected: str):
+    assert observed.read_run(make_run({"annotations": annotations})).requested_by == expected
 
 
 def test_a_run_that_is_being_deleted_says_so():
@@ -174,6 +187,7 @@ def test_a_new_pod_is_read_whole():
         reason="",
         message="",
         node="node-1",
+        deadline_seconds=600,
         record=RECORD,
         obstacle="",
         obstacle_message="",
@@ -193,6 +207,7 @@ def test_a_pod_that_nobody_has_seen_is_pending_and_nowhere():
 
     assert (pod.phase, pod.node, pod.owner_name, pod.owner_uid) == ("Pending", "", "", "")
     assert pod.record == {}
+    assert pod.deadline_seconds is None
 
 
 def test_a_pod_is_read_while_it_runs():
@@ -216,6 +231,16 @@ def test_an_agent_that_never_started_has_no_start(started: str | None):
     pod = observed.read_pod(make_pod(phase="Failed", containerStatuses=statuses))
 
     assert pod.termination == Termination(128, "", "", None, None)
+
+
+@pytest.mark.parametrize("finished", [None, "1970-01-01T00:00:00Z"])
+def test_an_agent_whose_end_nobody_knows_has_no_end(finished: str | None):
+    """A record that seemed to be decades old would be deleted at once."""
+    statuses = terminated(137, finishedAt=finished)
+
+    pod = observed.read_pod(make_pod(phase="Failed", containerStatuses=statuses))
+
+    assert pod.termination == Termination(137, "", "", STARTED, None)
 
 
 def test_a_pod_that_is_being_deleted_says_so():

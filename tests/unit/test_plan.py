@@ -25,7 +25,7 @@ from plans import (
 )
 
 from anchorhold.api.status import AgentRunStatus, Reason
-from anchorhold.controller import plan, status
+from anchorhold.controller import record, status
 from anchorhold.controller.observed import Observed, read_pod, read_run
 from anchorhold.controller.plan import Plan, decide
 from factories import (
@@ -450,7 +450,7 @@ def test_the_end_of_a_run_has_one_time_however_often_it_is_said():
     again = make_observed(make_run(status=first), now=moment)
 
     message = "the agent ended with exit code 0"
-    assert plan.report(again, Reason.COMPLETED, message, accepted="True") is None
+    assert record.report(again, Reason.COMPLETED, message, accepted="True") is None
 
 
 @pytest.mark.parametrize("observed", STATES)
@@ -472,7 +472,7 @@ def test_times_move_only_with_their_status(one: Any, other: Any):  # noqa: ANN40
     """From whatever is recorded to whatever is observed next."""
     moment = NOW + timedelta(seconds=30)
     recorded = written(one, decide(one))
-    next_status = plan.report(
+    next_status = record.report(
         dataclasses.replace(other, run=recorded.run, now=moment),
         Reason.RUNNING,
         "",
@@ -483,10 +483,6 @@ def test_times_move_only_with_their_status(one: Any, other: Any):  # noqa: ANN40
     for old, new in zip(recorded.run.status["conditions"], next_status["conditions"], strict=True):
         moved = old["lastTransitionTime"] != new["lastTransitionTime"]
         assert moved == (old["status"] != new["status"])
-
-
-def test_the_pod_of_a_run_has_the_name_of_its_children():
-    assert plan.child_pod(read_run(make_run())) == POD_NAME
 
 
 def test_an_image_is_not_looked_at_once_a_cell_exists():

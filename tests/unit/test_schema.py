@@ -33,8 +33,9 @@ def nodes(part: Node, path: str = "") -> Iterator[tuple[str, Node]]:
     yield path, part
     for name, child in part.get("properties", {}).items():
         yield from nodes(child, f"{path}.{name}".lstrip("."))
-    if "items" in part:
-        yield from nodes(part["items"], f"{path}.items")
+    for key in ("items", "additionalProperties"):
+        if key in part:
+            yield from nodes(part[key], f"{path}.{key}")
 
 
 NODES = [
@@ -84,15 +85,16 @@ def test_the_node_is_bounded(path: str, node: Node):
             assert ("maximum" in node) != (path in UNBOUNDED_INTEGERS)
         case "object":
             reserved = node.get("x-kubernetes-preserve-unknown-fields") is True
-            assert reserved or node["properties"]
+            is_map = "additionalProperties" in node and "maxProperties" in node
+            assert reserved or is_map or node["properties"]
         case kind:
             assert kind == "boolean"
 
 
 @pytest.mark.parametrize(("path", "node"), NODES)
 def test_the_node_is_described(path: str, node: Node):
-    """What `kubectl explain` prints. Elements of a plain list are described by the list."""
-    assert node.get("description") or path.endswith(".items")
+    """What `kubectl explain` prints. Elements of a plain list or map are described by it."""
+    assert node.get("description") or path.endswith((".items", ".additionalProperties"))
 
 
 def test_the_list_of_exceptions_holds_only_real_ones():
@@ -198,10 +200,42 @@ def test_a_reserved_field_is_refused_by_the_api_server_as_well(
     assert f"{path}.{field}" in paths
 
 
-def test_a_run_cannot_be_changed():
-    assert rules_of("agentruns.yaml", "spec")["a run cannot be changed: create a new one"] == (
-        "self == oldSelf"
+def test_every_field_of_a_run_stays_as_it_is_but_for_cancel():
+    """Who adds a field has to say so."""
+    fields = [field.alias for field in run.AgentRunSpec.model_fields.values()]
+
+    assert sorted([*run.IMMUTABLE, "cancel"]) == sorted(map(str, fields))
+
+
+@pytest.mark.parametrize("field", run.IMMUTABLE)
+def test_what_cannot_be_changed_is_neither_set_nor_removed_nor_altered(field: str):
+    rules = rules_of("agentruns.yaml", "spec")
+
+    assert rules[f"`{field}` cannot be changed: create a new run"] == (
+        f"has(self.{field}) == has(oldSelf.{field}) && "
+        f"(!has(self.{field}) || self.{field} == oldSelf.{field})"
     )
+
+
+def test_a_run_is_cancelled_once_and_for_all():
+    rules = rules_of("agentruns.yaml", "spec")
+
+    assert rules["`cancel` cannot be taken back: create a new run"] == (
+        "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)"
+    )
+
+
+def test_a_map_keeps_the_bounds_of_its_values():
+    paths = dict(nodes(VERSIONS["agentpolicies.yaml"]["schema"]["openAPIV3Schema"]))
+
+    selector = paths["spec.placement.nodeSelector"]
+
+    assert (selector["type"], selector["maxProperties"]) == ("object", 8)
+    assert selector["additionalProperties"] == {
+        "type": "string",
+        "maxLength": 63,
+        "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+    }
 
 
 @pytest.mark.parametrize("field", ["activeDeadlineSeconds", "cpu", "memory", "workspace"])
