@@ -6,21 +6,26 @@ kubelet brings a Pod from Pending to its end. A controller sees all of it and de
 
 import itertools
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pytest
+from plans import later
 
 from anchorhold.cell import pod, task
 from anchorhold.controller.plan import decide
-from anchorhold.policy.grant import Grant
+from anchorhold.policy.grant import BoundPolicy, Grant
 from factories import (
     CREATED,
+    NOW,
     POD_NAME,
     POD_UID,
     STARTED,
     make_grant,
     make_observed,
+    make_policy,
     make_run,
+    read_policies,
     terminated,
 )
 
@@ -41,6 +46,8 @@ class World:
     config_map: dict[str, Any] | None = None
     pod: dict[str, Any] | None = None
     agent_starts: int = 0
+    record_is_gone: bool = False
+    now: datetime = NOW
 
     def create_config_map(self, grant: Grant) -> None:
         if self.config_map is None:
@@ -58,9 +65,19 @@ class World:
         self.run["status"] = {**self.run.get("status", {}), **status}
         self._wrote("status")
 
-    def delete_pod(self) -> None:
+    def delete_pod(self, _: object) -> None:
         self.pod = None
         self._wrote("deletion")
+
+    def delete_run(self, _: object) -> None:
+        self.record_is_gone = True
+        self.pod = None
+        self._wrote("end of the record")
+
+    def shorten(self, wanted: tuple[object, int]) -> None:
+        assert self.pod is not None
+        _, self.pod["spec"]["activeDeadlineSeconds"] = wanted
+        self._wrote("deadline")
 
     def _wrote(self, what: str) -> None:
         self.writes.append(what)
@@ -70,14 +87,25 @@ class World:
 
     def control(self) -> None:
         """One step of the controller: the order of writes is the writer's."""
-        decided = decide(make_observed(self.run, self.pod))
-        if decided.launch is not None:
-            self.create_config_map(decided.launch)
-            self.create_pod(decided.launch)
-        if decided.status is not None:
-            self.patch_status(decided.status)
-        if decided.delete_pod is not None:
-            self.delete_pod()
+        if self.record_is_gone:
+            return
+        observed = make_observed(self.run, self.pod, policies=self.policies, now=self.now)
+        decided = decide(observed)
+        for wanted, write in (
+            (decided.launch, self.create_config_map),
+            (decided.launch, self.create_pod),
+            (decided.status, self.patch_status),
+            (decided.shorten, self.shorten),
+            (decided.delete_pod, self.delete_pod),
+            (decided.delete_run, self.delete_run),
+        ):
+            if wanted:
+                write(wanted)
+
+    @property
+    def policies(self) -> tuple[BoundPolicy, ...]:
+        """What holds now."""
+        return read_policies(make_policy())
 
     def live(self) -> None:
         """One step of the kubelet."""
@@ -123,6 +151,62 @@ def test_a_crash_after_any_write_changes_nothing_in_the_end(writes: int):
     assert end == END
     assert world.writes == UNDISTURBED.writes
     assert world.agent_starts == 1
+
+
+@dataclass
+class ChangingWorld(World):
+    """Somebody does something as soon as the agent runs, which it does until its cell goes."""
+
+    change: str = ""
+
+    @property
+    def policies(self) -> tuple[BoundPolicy, ...]:
+        if not self.agent_starts:
+            return read_policies(make_policy())
+        changes: dict[str, dict[str, Any]] = {
+            "suspend": {"suspend": True},
+            "shorten": {"limits": {"activeDeadlineSeconds": 300}},
+        }
+        return read_policies(make_policy(**changes.get(self.change, {})))
+
+    def live(self) -> None:
+        if self.pod is not None and self.pod["status"]["phase"] == "Pending":
+            super().live()
+            if self.change == "cancel":
+                self.run["spec"]["cancel"] = True
+        elif self.pod is not None and self.change == "shorten":
+            super().live()
+
+
+CHANGES = {
+    "cancel": ["ConfigMap", "Pod", "status", "deletion", "end of the record"],
+    "suspend": ["ConfigMap", "Pod", "status", "deletion", "end of the record"],
+    "shorten": ["ConfigMap", "Pod", "status", "deadline", "status", "end of the record"],
+}
+REASONS = {"cancel": "Cancelled", "suspend": "PolicyRevoked", "shorten": "Completed"}
+
+
+def changing(change: str, writes_left: int = LONG_ENOUGH) -> ChangingWorld:
+    """A run without a time to live beyond its end, and a change while it runs."""
+    run = make_run(ttlSecondsAfterFinished=0)
+    return ChangingWorld(run=run, change=change, writes_left=writes_left, now=later(60))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("writes", range(1, 8))
+def test_a_crash_while_things_change_changes_nothing_in_the_end(change: str, writes: int):
+    world = changing(change, writes)
+    if writes <= len(CHANGES[change]):
+        with pytest.raises(CrashError):
+            world.settle()
+    world.writes_left = LONG_ENOUGH
+
+    end = world.settle()
+
+    assert world.writes == CHANGES[change]
+    assert end == changing(change).settle()
+    assert (end["conditions"][1]["reason"], end["podName"]) == (REASONS[change], POD_NAME)
+    assert (world.agent_starts, world.pod, world.record_is_gone) == (1, None, True)
 
 
 @pytest.mark.parametrize(

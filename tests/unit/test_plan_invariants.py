@@ -20,8 +20,9 @@ from plans import (
     said,
 )
 
-from anchorhold.controller.observed import Observed, read_pod
+from anchorhold.controller.observed import Observed, has_ended, read_pod
 from anchorhold.controller.plan import Plan, decide
+from anchorhold.policy.grant import Refusal
 from factories import (
     CREATED,
     agent,
@@ -51,12 +52,26 @@ PODS: tuple[dict[str, Any] | None, ...] = (
     make_pod(phase="Succeeded", containerStatuses=terminated(0)),
     make_pod({"deletionTimestamp": CREATED}, phase="Running"),
 )
+# The policies of today allow less than the cell was given: 600 seconds.
+TIGHT = read_policies(
+    make_policy(
+        {"generation": 2},
+        inputs={"configMaps": [{"name": "*"}]},
+        limits={"activeDeadlineSeconds": 300},
+    )
+)
 POLICIES: tuple[Any, ...] = (
     ANY_CONFIG_MAP,
-    read_policies(make_policy(suspend=True)),
+    TIGHT,
+    read_policies(make_policy({"generation": 2}, suspend=True)),
     NOT_BOUND,
 )
-SPECS: tuple[dict[str, Any], ...] = ({}, SETTINGS, {"privileged": True})
+SPECS: tuple[dict[str, Any], ...] = (
+    {},
+    SETTINGS,
+    {"privileged": True},
+    {"cancel": True, "ttlSecondsAfterFinished": 100},
+)
 FLAGS = (True, False)
 
 
@@ -106,7 +121,8 @@ def may_launch(observed: Observed) -> bool:
         and not observed.vanished
         and observed.sees_pods
         and not isinstance(run.request, str)
-        and observed.policies is ANY_CONFIG_MAP
+        and not run.request.spec.cancel
+        and observed.policies in (ANY_CONFIG_MAP, TIGHT)
         and (not needs_settings or "settings" in observed.config_maps)
         and observed.place < 2
     )
@@ -126,7 +142,8 @@ def test_a_cell_is_made_from_what_the_policies_grant_and_nothing_else_is_done(
         if decided.launch is not None:
             assert not isinstance(observed.run.request, str)
             spec = SETTINGS if observed.run.request.spec.inputs else {}
-            grant = make_grant(make_request(**spec), ANY_CONFIG_MAP, observed.config_maps)
+            assert not isinstance(observed.policies, Refusal)
+            grant = make_grant(make_request(**spec), observed.policies, observed.config_maps)
             assert decided == Plan(launch=grant)
 
 
@@ -140,6 +157,42 @@ def test_only_what_is_left_of_a_finished_run_is_deleted_and_nothing_else_is_done
         if decided.delete_pod is not None:
             assert observed.run.finished
             assert decided == Plan(delete_pod=observed.pod)
+
+
+def test_only_the_record_of_a_finished_run_is_deleted_and_nothing_else_is_done(
+    decisions: Decisions,
+):
+    deleted = [observed for observed, decided in decisions if decided.delete_run]
+
+    assert deleted
+    for observed, decided in decisions:
+        if decided.delete_run:
+            assert observed.run.finished
+            assert not observed.run.deleting
+            assert observed.pod is None or has_ended(observed.pod) or observed.pod.deleting
+            assert decided == Plan(delete_run=True)
+
+
+def test_a_cell_is_only_ever_shortened_and_only_while_it_may_go_on(decisions: Decisions):
+    shortened = [observed for observed, decided in decisions if decided.shorten is not None]
+
+    assert shortened
+    for observed, decided in decisions:
+        if decided.shorten is not None:
+            assert observed.policies is TIGHT
+            assert decided.shorten == (observed.pod, 300)
+            assert not ended(decided)
+            assert not observed.run.finished
+            assert decided.launch is None
+
+
+def test_a_live_cell_goes_on_only_under_policies_that_allow_it(decisions: Decisions):
+    """Or while nobody can tell them."""
+    for observed, decided in decisions:
+        run, pod, allowed = observed.run, observed.pod, (ANY_CONFIG_MAP, TIGHT)
+        if pod is not None and not run.finished and not run.deleting and not ended(decided):
+            assert observed.policies in allowed or (observed.watched and not observed.sees_pods)
+            assert isinstance(run.request, str) or not run.request.spec.cancel
 
 
 def test_the_record_of_a_finished_run_never_changes(decisions: Decisions):

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from anchorhold.controller.runs import Runs
-from factories import OTHER_UID, make_run
+from anchorhold.controller.observed import Pod, read_pod, read_run
+from anchorhold.controller.runs import Cells, Runs
+from factories import OTHER_UID, UID, make_pod, make_run
 
 KEY = ("team-a", "review")
 ENDED = {"conditions": [{"type": "Succeeded", "status": "True"}]}
@@ -144,6 +145,33 @@ def test_the_unfinished_runs_of_a_namespace_come_by_age_and_then_by_uid():
     assert found == ["first", "second", "young"]
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(make_run({"resourceVersion": "2"}, status=ENDED), id="has ended"),
+        pytest.param(version(2, deletionTimestamp="2026-01-01T00:00:03Z"), id="is being deleted"),
+    ],
+)
+def test_a_run_is_unfinished_no_more_once_it(document: dict[str, Any]):
+    runs = known(version(1), document)
+
+    assert runs.unfinished("team-a") == []
+    assert runs.get(KEY) is not None
+
+
+def test_a_run_that_is_gone_is_unfinished_no_more():
+    runs = known(version(1))
+    runs.remove(version(2))
+
+    assert runs.unfinished("team-a") == []
+
+
+def test_an_unfinished_run_is_known_in_its_newest_version():
+    runs = known(version(1), version(2))
+
+    assert [run.version for run in runs.unfinished("team-a")] == [2]
+
+
 def test_the_namespaces_are_those_that_hold_a_run_whether_it_ended_or_not():
     runs = known(
         version(1),
@@ -155,3 +183,108 @@ def test_the_namespaces_are_those_that_hold_a_run_whether_it_ended_or_not():
 
     assert runs.namespaces() == {"team-a", "team-b"}
     assert Runs().namespaces() == set()
+
+
+# --- Cells ----------------------------------------------------------------------------------------
+
+NAMESPACE = "team-a"
+THE_RUN = read_run(make_run())
+NAMESAKE = read_run(make_run({"uid": OTHER_UID}))
+
+
+def cell(owner: str = "review", uid: str = UID, name: str = "cell", phase: str = "Running") -> Pod:
+    references = [{"name": owner, "uid": uid}]
+    return read_pod(make_pod({"name": name, "ownerReferences": references}, phase=phase))
+
+
+def shown(*pods: Pod) -> Cells:
+    cells = Cells()
+    for pod in pods:
+        cells.change(NAMESPACE, None, pod)
+    return cells
+
+
+def test_where_nothing_was_shown_there_is_no_cell():
+    cells = Cells()
+
+    assert (cells.named(KEY), cells.of(THE_RUN), cells.live(NAMESPACE)) == ([], None, [])
+
+
+def test_a_cell_is_found_by_the_name_of_its_run_and_by_the_run_itself():
+    mine, other = cell(name="mine"), cell(uid=OTHER_UID, name="other")
+    cells = shown(other, mine, cell(owner="another", name="third"))
+
+    assert cells.named(KEY) == [other, mine]
+    assert cells.of(THE_RUN) == mine
+    assert cells.of(NAMESAKE) == other
+
+
+def test_a_cell_of_another_namespace_is_none():
+    cells = shown(cell())
+
+    assert cells.named(("team-b", "review")) == []
+    assert cells.live("team-b") == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "keys"),
+    [
+        pytest.param(None, cell(), {KEY}, id="comes"),
+        pytest.param(cell(), cell(phase="Succeeded"), {KEY}, id="changes"),
+        pytest.param(cell(), None, {KEY}, id="goes"),
+        pytest.param(
+            cell(), cell(owner="heir"), {KEY, (NAMESPACE, "heir")}, id="has another owner now"
+        ),
+    ],
+)
+def test_the_runs_to_look_at_when_a_cell(
+    old: Pod | None, new: Pod | None, keys: set[tuple[str, str]]
+):
+    cells = shown(*([old] if old is not None else []))
+
+    assert cells.change(NAMESPACE, old, new) == keys
+
+
+def test_a_cell_that_changes_is_known_as_it_is_now():
+    cells, old, new = shown(cell()), cell(), cell(phase="Failed")
+    cells.change(NAMESPACE, old, new)
+
+    assert cells.named(KEY) == [new]
+
+
+def test_a_cell_with_another_owner_is_not_the_old_ones_any_more():
+    cells = shown(cell())
+    cells.change(NAMESPACE, cell(), cell(owner="heir"))
+
+    assert cells.named(KEY) == []
+    assert cells.named((NAMESPACE, "heir")) == [cell(owner="heir")]
+
+
+def test_of_two_cells_of_a_run_the_other_stays_when_one_goes():
+    one, other = cell(name="one"), cell(name="other", uid=OTHER_UID)
+    cells = shown(one, other)
+    cells.change(NAMESPACE, one, None)
+
+    assert cells.named(KEY) == [other]
+    assert cells.live(NAMESPACE) == [OTHER_UID]
+
+
+def test_a_cell_that_is_gone_is_forgotten():
+    cells = shown(cell())
+    cells.change(NAMESPACE, cell(), None)
+
+    assert (cells.named(KEY), cells.of(THE_RUN), cells.live(NAMESPACE)) == ([], None, [])
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running", "Unknown"])
+def test_a_cell_is_live_that_may_still_do_something(phase: str):
+    assert shown(cell(phase=phase)).live(NAMESPACE) == [UID]
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_cell_that_has_ended_is_not_live_and_is_still_known(phase: str):
+    cells = shown(cell())
+    cells.change(NAMESPACE, cell(), cell(phase=phase))
+
+    assert cells.live(NAMESPACE) == []
+    assert cells.of(THE_RUN) == cell(phase=phase)
