@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from bed.kube import Document, Kubectl
 
-PATCH_TYPE = {"PATCH": "application/merge-patch+json"}
+# The two ways to patch that are used here; the second is server-side apply.
+PATCHES = {"PATCH": "application/merge-patch+json", "APPLY": "application/apply-patch+yaml"}
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,14 @@ class Api:
         try:
             return self.ask(method, path, document)
         except (http.client.HTTPException, ConnectionError):
-            self.connection = None
+            self.close()
             return self.ask(method, path, document)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
 
     def ask(self, method: str, path: str, document: Document | None) -> Answer:
         if self.connection is None:
@@ -65,10 +72,10 @@ class Api:
                 where.hostname or "", where.port, context=self.trust, timeout=60
             )
         body = json.dumps(document).encode() if document is not None else b""
-        self.connection.putrequest(method, path)
+        self.connection.putrequest("PATCH" if method in PATCHES else method, path)
         for header in (
             *self.headers,
-            ("Content-Type", PATCH_TYPE.get(method, "application/json")),
+            ("Content-Type", PATCHES.get(method, "application/json")),
             ("Content-Length", str(len(body))),
         ):
             self.connection.putheader(*header)

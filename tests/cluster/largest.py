@@ -27,6 +27,17 @@ POLICY: Document = {
         "persistentVolumeClaims": [{"name": longest_name(number)} for number in range(64)],
         "images": [{"reference": reference("data", number)} for number in range(64)],
     },
+    "placement": {
+        "nodeSelector": {f"example.com/{n}".ljust(75, "x"): f"{n}".ljust(63, "x") for n in range(8)},
+        "tolerations": [
+            {
+                "key": f"example.com/{n}".ljust(75, "x"),
+                "value": f"{n}".ljust(63, "x"),
+                "effect": "NoSchedule",
+            }
+            for n in range(8)
+        ],
+    },
 }
 
 
@@ -89,6 +100,11 @@ def largest_pod(namespace: str, kind: str) -> tuple[Document, list[Document]]:
         for n in range(INPUTS)
     ]
     return pod, [volume[kind] for volume in pod["spec"]["volumes"][3:]]
+
+
+def largest_placement() -> Document:
+    """The place of its cell."""
+    return {key: POLICY["placement"][key] for key in ("nodeSelector", "tolerations")}
 
 
 def input_name(number: int) -> str:

@@ -5,8 +5,10 @@ They have no Pod Security labels: a refusal there is the admission policies' own
 
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
+from agents import Controller
 from anchorhold import names
 from bed.api import Answer, Api, administrator, bearer
 from bed.kube import Document, Kubectl, wait_for
@@ -94,8 +96,12 @@ class Places:
         return f"{self.prefix}-{place}"
 
     def dry_run(self, example: Example) -> str:
-        """What the API server answers: nothing if it takes the object, else why not."""
-        return ASK[example.verb](self, example).refusal
+        """What the API server says to it: nothing if it takes the object, else why not."""
+        return self.ask(example).refusal
+
+    def ask(self, example: Example) -> Answer:
+        """What the API server answers; nothing is changed."""
+        return ASK[example.verb](self, example)
 
     def ask_create(self, example: Example) -> Answer:
         document = example.posted(self.namespace(example.where))
@@ -191,6 +197,8 @@ class Places:
         return example.expected(self.namespace(example.where)) in self.dry_run(example)
 
     def remove(self) -> None:
+        for poster in self.posters.values():
+            poster.close()
         for place, (admission, _) in PLACES.items():
             namespace = self.namespace(place)
             self.admin.delete("namespace", namespace, "", "--wait=false")
@@ -199,6 +207,19 @@ class Places:
             self.admin(
                 "delete", "validatingadmissionpolicybinding", *bindings, "--ignore-not-found"
             )
+
+
+@contextmanager
+def standing(kubectl: Kubectl) -> Iterator[Places]:
+    """Every place, once its bindings and policies have come into force; there is no controller."""
+    made, operator = Places(kubectl), Controller(kubectl, names.SYSTEM_NAMESPACE)
+    operator.stop()
+    try:
+        made.make()
+        yield made
+    finally:
+        made.remove()
+        operator.start()
 
 
 ASK: dict[str, Callable[[Places, Example], Answer]] = {

@@ -4,28 +4,26 @@ The documents lie in `tests/accepted/` and `tests/refused/`; `tests/accepted/REA
 read them. Nothing is created but what an update needs: a server-side dry run passes admission too.
 """
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from anchorhold import names
-from bed.kube import Document, Kubectl, wait_for
-from examples import load, twin
-from largest import SOURCE_FIELD, largest_pod, largest_run, unlisted
-from places import ALL, Places, binding
+from bed.kube import Document, Kubectl
+from examples import Example, load, twin
+from largest import SOURCE_FIELD, largest_placement, largest_pod, largest_run, unlisted
+from places import ALL, AUTHOR, CELL, Places, binding, standing
 
 KINDS = ("configMap", "persistentVolumeClaim", "image")
 
 
 @pytest.fixture(scope="module")
 def places(kubectl: Kubectl) -> Iterator[Places]:
-    """Every place, once its bindings and policies have come into force."""
-    made = Places(kubectl)
-    try:
-        made.make()
+    """Every place, in force, and no controller."""
+    with standing(kubectl) as made:
         yield made
-    finally:
-        made.remove()
 
 
 @pytest.mark.parametrize("what", load("accepted"))
@@ -70,11 +68,48 @@ def test_the_largest_run_and_policy_stay_within_the_cost_of_rules(places: Places
     assert f"' must be {'an image' if kind == 'image' else 'one'} that the policy lists" in refusal
 
 
+def test_the_largest_run_of_someone_who_may_read_nothing_is_refused_in_words(places: Places):
+    """All sixteen inputs are asked about, and none of it costs more than rules may."""
+    run, _ = largest_run(places.namespace("largest"), "configMap")
+
+    refusal = places.dry_create(run, places.posters["newcomer"])
+
+    assert "may read: the right to `get` the configmaps 'n063xxx" in refusal
+
+
+def test_the_largest_run_keeps_as_much_about_itself_as_it_may(places: Places):
+    """Labels and annotations of the greatest number and size, at CREATE and for each later write."""
+    namespace = places.namespace("cell")
+    run, _ = largest_run(namespace, "configMap")
+    run["metadata"] |= {"name": "most", **most_metadata(namespace)}
+    admin, path = places.posters["admin"], f"/apis/{names.API_VERSION}/namespaces/{namespace}"
+
+    assert places.dry_create(run, admin) == ""
+    places.admin.create(run)
+    later: Document = {"metadata": {"labels": {"l00": "changed", "l01": None}}}
+    assert admin.request("PATCH", f"{path}/agentruns/most", later).refusal == ""
+
+    later["metadata"]["labels"]["kopf.dev/last"] = "x"
+    refusal = admin.request("PATCH", f"{path}/agentruns/most", later).refusal
+    assert "`metadata.labels['kopf.dev/last']` must not be set" in refusal
+
+
+def most_metadata(namespace: str) -> Document:
+    """With the requester's annotation, 64 of each; 256 KiB is what annotations may come to."""
+    return {
+        "labels": {f"l{number:02}": "x" * 63 for number in range(64)},
+        "annotations": {
+            f"{namespace}.{number:02}.example.com/{'n' * 63}": "x" * 3_900 for number in range(63)
+        },
+    }
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_largest_cell_and_policy_stay_within_the_cost_of_rules(places: Places, kind: str):
     """The same for the Pod, which two admission policies judge."""
     pod, sources = largest_pod(places.namespace("largest"), kind)
     controller = places.posters["controller"]
+    pod["spec"] |= largest_placement()
 
     assert places.dry_create(pod, controller) == ""
 
@@ -96,35 +131,63 @@ def test_the_deadline_of_the_largest_cell_can_be_shortened(places: Places):
     assert "patched" in done
 
 
-def test_a_deleted_run_can_not_leave_its_cell_behind(places: Places):
-    """`--cascade=orphan` waits for as long as the cell exists, and the cell keeps its owner."""
-    namespace, kubectl = places.namespace("cell"), places.admin
-    cell = places.make_cell("orphan", twin("pod").posted(namespace))
+def test_who_asked_is_stamped_by_the_api_server(places: Places):
+    """With the name that it knows the requester by, whatever the request says."""
+    forged = next(e for what, e in load("accepted").items() if "which is not believed" in what)
 
-    kubectl.delete("agentrun", "orphan", namespace, "--cascade=orphan", "--wait=false")
+    stored = places.ask(forged).body
 
-    run, kept = (kubectl.get(kind, "orphan", namespace) for kind in ("agentrun", "pod"))
-    assert run is not None
-    assert run["metadata"]["finalizers"] == ["orphan"]
-    assert kept is not None
-    assert kept["metadata"]["ownerReferences"] == cell["metadata"]["ownerReferences"]
-
-    kubectl.delete("pod", "orphan", namespace)
-
-    wait_for(lambda: kubectl.get("agentrun", "orphan", namespace) is None, 90, "the run to go")
+    assert stored["metadata"]["annotations"] == {
+        names.REQUESTED_BY_ANNOTATION: AUTHOR,
+        "note": "mine",
+    }
 
 
-def test_a_run_that_is_deleted_in_the_foreground_takes_its_cell_along(places: Places):
-    """The garbage collector's own updates of the cell pass the floor."""
-    namespace, kubectl = places.namespace("cell"), places.admin
-    places.make_cell("foreground", twin("pod").posted(namespace))
+def test_a_write_to_the_status_changes_nothing_else(places: Places):
+    """The controller's only way to write to a run reaches neither its spec nor its metadata."""
+    namespace = places.namespace("cell")
+    path = f"/apis/{names.API_VERSION}/namespaces/{namespace}/agentruns/{CELL}"
+    before = places.posters["admin"].request("GET", path).body
+    everything = {
+        "metadata": {"finalizers": ["example.com/keep"], "labels": {"a": "b"}},
+        "spec": {"cancel": True},
+        "status": {"podName": "written"},
+    }
 
-    for kind in ("pod", "agentrun"):
-        kubectl.delete(kind, "foreground", namespace, "--cascade=foreground", "--wait=false")
+    after = places.posters["controller"].request("PATCH", f"{path}/status", everything).body
 
-    for kind in ("pod", "agentrun"):
-        gone = f"the {kind} to go"
-        wait_for(lambda k=kind: kubectl.get(k, "foreground", namespace) is None, 90, gone)
+    assert after["status"]["podName"] == "written"
+    assert after["spec"] == before["spec"]
+    for key in ("finalizers", "labels", "annotations"):
+        assert after["metadata"].get(key) == before["metadata"].get(key)
+
+
+OPEN_DOORS = [e for e in load("refused").values() if e.verb == "connect" and e.where == "cell"]
+
+
+@pytest.mark.parametrize("example", OPEN_DOORS, ids=lambda example: example.what)
+def test_without_the_rule_the_door_is_open(places: Places, example: Example):
+    """The control: in a namespace without it, the same request is not refused by admission."""
+    elsewhere = replace(example, where="limits", poster="admin")
+
+    refusal = places.dry_run(elsewhere)
+
+    assert "ValidatingAdmissionPolicy" not in refusal
+    assert "not found" in refusal or "no endpoints available" in refusal
+
+
+def test_the_controller_is_refused_at_least_forty_hostile_things_each_for_its_own_reason():
+    """Pods, NetworkPolicies and AgentRuns, posted with the controller's own token."""
+    hostile = [e for e in load("refused").values() if e.poster == "controller"]
+    reasons = {kind: {e.expect for e in hostile if e.document["kind"] == kind} for kind in HOSTILE}
+
+    assert {kind: len(found) >= HOSTILE[kind] for kind, found in reasons.items()} == {
+        kind: True for kind in HOSTILE
+    }
+    assert len(set().union(*reasons.values())) >= 40
+
+
+HOSTILE = {"Pod": 40, "NetworkPolicy": 10, "AgentRun": 3}
 
 
 def test_pods_of_other_namespaces_are_left_alone(places: Places):
@@ -136,7 +199,7 @@ def test_pods_of_other_namespaces_are_left_alone(places: Places):
         "spec": {"containers": [{"name": "app", "image": "example.com/app"}]},
     }
 
-    assert places.dry_create(pod, places.admin) == ""
+    assert places.dry_create(pod, places.posters["admin"]) == ""
 
 
 def test_the_tenant_chart_makes_the_bindings_of_the_contract(kubectl: Kubectl, tenant: str):
@@ -186,7 +249,9 @@ def test_a_tenant_holds_no_secrets_no_services_and_only_restricted_pods(
     metadata = {"name": "offence", "namespace": tenant}
     document = {"apiVersion": "v1", "kind": kind, "metadata": metadata, **BODIES[kind]}
 
-    assert refusal in Places(kubectl).dry_create(document, kubectl)
+    refused = kubectl.run("create", "-f", "-", "--dry-run=server", stdin=json.dumps(document))
+
+    assert refusal in refused.stderr
 
 
 def test_nothing_runs_and_no_secret_lies_beside_the_policies(kubectl: Kubectl):
