@@ -62,7 +62,7 @@ def _base(_: argparse.Namespace) -> bool:
 
 def _image(asked: argparse.Namespace) -> bool:
     wish = images.Wish(asked.context, asked.file, tuple(asked.build_arg))
-    print(registry.push(asked.name, images.archive(wish)))
+    print(registry.push(asked.name, images.archive(wish), private=asked.private))
     return True
 
 
@@ -110,6 +110,7 @@ def _image_commands(add: Add) -> None:
     image.add_argument("name")
     image.add_argument("--context", type=Path, required=True, metavar="DIR")
     image.add_argument("--file", type=Path, metavar="DOCKERFILE", help="by default the context's")
+    image.add_argument("--private", action="store_true", help="into the registry with a password")
     image.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE")
     push = add("push", _push, "Push an OCI archive to the node, print its reference.")
     push.add_argument("name")

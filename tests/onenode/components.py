@@ -47,7 +47,7 @@ def components(places: Places, programs: Mapping[str, Path]) -> dict[str, Compon
         Component(name, (str(programs[name]), *line), environment={"NODE_NAME": settings.NODE_NAME})
         for name, line in lines.items()
     ]
-    return {each.name: each for each in [_world(), _registry(places), *found]}
+    return {each.name: each for each in [_world(), *_registries(places), *found]}
 
 
 def _etcd(places: Places) -> tuple[str, ...]:
@@ -129,8 +129,11 @@ def _router(places: Places) -> tuple[str, ...]:
     )
 
 
-def _registry(places: Places) -> Component:
-    return Component("registry", (packages.registry(), "serve", f"{places.etc}/registry.json"))
+def _registries(places: Places) -> list[Component]:
+    return [
+        Component(name, (packages.registry(), "serve", f"{places.etc}/{name}.json"))
+        for name in ("registry", "private-registry")
+    ]
 
 
 def _world() -> Component:

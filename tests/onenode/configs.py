@@ -91,6 +91,16 @@ def registry(places: Places) -> dict[str, Any]:
     }
 
 
+def private_registry(places: Places) -> dict[str, Any]:
+    """Return the configuration of the registry that asks for a password."""
+    return {
+        "version": "0.1",
+        "storage": {"filesystem": {"rootdirectory": str(places.data / "private-registry")}},
+        "http": {"addr": settings.PRIVATE_REGISTRY},
+        "auth": {"htpasswd": {"realm": "onenode", "path": f"{places.etc}/htpasswd"}},
+    }
+
+
 def containerd(places: Places, runc: Path) -> str:
     """Return containerd's configuration.
 
@@ -129,10 +139,10 @@ state = "{RUN}/containerd"
 """
 
 
-REGISTRY_HOST = f"""\
-server = "http://{settings.REGISTRY}"
+REGISTRY_HOST = """\
+server = "http://{0}"
 
-[host."http://{settings.REGISTRY}"]
+[host."http://{0}"]
   capabilities = ["pull", "resolve"]
 """
 
@@ -141,6 +151,7 @@ _JSON = {
     "kube-proxy.json": kube_proxy,
     "cni/10-pods.conflist": cni,
     "registry.json": registry,
+    "private-registry.json": private_registry,
 }
 
 
@@ -149,7 +160,9 @@ def write(places: Places, runc: Path) -> None:
     for name, content in _JSON.items():
         _write(places.etc / name, json.dumps(content(places), indent=1))
     _write(places.etc / "containerd.toml", containerd(places, runc))
-    _write(places.etc / "registries" / settings.REGISTRY / "hosts.toml", REGISTRY_HOST)
+    _write(places.etc / "htpasswd", f"{settings.HTPASSWD}\n")
+    for host in (settings.REGISTRY, settings.PRIVATE_REGISTRY):
+        _write(places.etc / "registries" / host / "hosts.toml", REGISTRY_HOST.format(host))
 
 
 def _write(path: Path, text: str) -> None:

@@ -32,6 +32,7 @@ from onenode.faults import Fault
 from onenode.paths import Places
 
 BOUND_SECONDS = 120
+REGISTRIES = ("registry", "private-registry")
 
 
 @dataclass(slots=True)
@@ -109,8 +110,8 @@ def _prepare(places: Places) -> None:
 
 def _control_plane(start: Start) -> None:
     api = Api(start.places)
-    start.run("world", "etcd", "kube-apiserver", "containerd", "registry")
-    start.until(registry.answers, "The registry's first answer")
+    start.run("world", "etcd", "kube-apiserver", "containerd", *REGISTRIES)
+    start.until(registry.answer, "The registries' first answers")
     registry.push_program(build.programs()["pause"], "3")
     # The kubelet exits when it is there before containerd's socket.
     start.until(paths.CONTAINERD_SOCKET.is_socket, "containerd's socket")

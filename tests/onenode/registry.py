@@ -1,4 +1,4 @@
-"""The node's registry: is it there, and putting images into it."""
+"""The node's registries: are they there, and putting images into it."""
 
 from __future__ import annotations
 
@@ -11,30 +11,39 @@ from onenode import oci, paths, settings, shell, storage
 from onenode.faults import Fault
 
 
-def answers() -> bool:
-    """Say whether the registry serves."""
-    host, _, port = settings.REGISTRY.partition(":")
+def answer() -> bool:
+    """Say whether both registries serve, each as it should."""
+    wanted = {
+        settings.REGISTRY: http.HTTPStatus.OK,
+        settings.PRIVATE_REGISTRY: http.HTTPStatus.UNAUTHORIZED,
+    }
+    return all(_status(address) == status for address, status in wanted.items())
+
+
+def _status(address: str) -> int | None:
+    host, _, port = address.partition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=2)
     try:
         connection.request("GET", "/v2/")
-        return connection.getresponse().status == http.HTTPStatus.OK
+        return connection.getresponse().status
     except OSError:
-        return False
+        return None
     finally:
         connection.close()
 
 
-def push(name: str, archive: Path, tag: str = "latest") -> str:
+def push(name: str, archive: Path, tag: str = "latest", *, private: bool = False) -> str:
     """Push an OCI archive; return the reference by digest."""
     if not archive.is_file():
         raise Fault(f"There is no archive {archive}.")
-    if not answers():
-        raise Fault("The node's registry does not answer; run `python3 -m onenode up` first.")
-    target = f"{settings.REGISTRY}/{name}"
+    if not answer():
+        raise Fault("The node's registries do not answer; run `python3 -m onenode up` first.")
+    target = f"{settings.PRIVATE_REGISTRY if private else settings.REGISTRY}/{name}"
+    login = ("--dest-creds", f"{settings.PULLER}:{settings.PULLER_PASSWORD}") if private else ()
     with tempfile.TemporaryDirectory() as folder:
         digest = Path(folder) / "digest"
         copy = storage.skopeo("--policy", str(_policy()), "copy", "--quiet")
-        shell.run(*copy, "--dest-tls-verify=false", "--digestfile", digest,
+        shell.run(*copy, *login, "--dest-tls-verify=false", "--digestfile", digest,
                   f"oci-archive:{archive}", f"docker://{target}:{tag}")  # fmt: skip
         return f"{target}@{digest.read_text().strip()}"
 

@@ -11,6 +11,10 @@ CGROUP = "anchorhold-onenode"
 HOST_ADDRESS = "172.31.255.1"
 NODE_ADDRESS = "172.31.255.2"
 REGISTRY = f"{NODE_ADDRESS}:5000"
+# This one asks for a password, and the hash (bcrypt) is of that password.
+PRIVATE_REGISTRY = f"{NODE_ADDRESS}:5001"
+PULLER, PULLER_PASSWORD = "puller", "not-a-secret"  # nothing outside can reach it
+HTPASSWD = f"{PULLER}:$2b$05$anchorholdonenodeteste4xv5YwIBQWajLwpqhkYjMV/38MNJzcC"
 API_SERVER = f"https://{NODE_ADDRESS}:6443"
 
 PODS = "10.244.0.0/16"
