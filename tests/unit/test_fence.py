@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from anchorhold import names
 from anchorhold.api.status import AgentRunStatus, Reason
 from anchorhold.policy import fence
-from anchorhold.policy.fence import Binding, Fence
+from anchorhold.policy.fence import Binding, Fence, Wall
 from anchorhold.policy.grant import BoundPolicy, Refusal
 from factories import make_policy, read_policies
 
@@ -202,6 +202,16 @@ def test_a_namespace_that_no_network_policy_closes_has_no_fence():
     )
 
 
+def test_a_wall_with_a_hole_in_it_is_no_fence():
+    around = Fence(tuple(bindings("default")), ALL_POLICIES, closed=True, holes=("way-out",))
+
+    assert fence.bound_policies("team-a", around) == Refusal(
+        Reason.NOT_ONBOARDED,
+        "namespace 'team-a' has the NetworkPolicy 'way-out', which opens its wall: "
+        "a platform admin must delete it",
+    )
+
+
 VALIDATIONS = [{"expression": "false"}]
 
 
@@ -227,25 +237,37 @@ BOTH = ["Ingress", "Egress"]
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        pytest.param({"podSelector": {}, "policyTypes": BOTH}, True, id="selects all, both ways"),
-        pytest.param({"podSelector": {}, "policyTypes": BOTH[::-1]}, True, id="in either order"),
+        pytest.param(
+            {"podSelector": {}, "policyTypes": BOTH}, Wall.CLOSES, id="selects all, both ways"
+        ),
+        pytest.param(
+            {"podSelector": {}, "policyTypes": BOTH[::-1]}, Wall.CLOSES, id="in either order"
+        ),
         pytest.param(
             {"podSelector": {}, "policyTypes": BOTH, "ingress": [], "egress": None},
-            True,
+            Wall.CLOSES,
             id="says that it opens nothing",
         ),
-        pytest.param({"podSelector": {}, "policyTypes": ["Ingress"]}, False, id="lets all out"),
-        pytest.param({"podSelector": {}, "policyTypes": ["Egress"]}, False, id="lets all in"),
-        pytest.param({"podSelector": {}}, False, id="names no direction"),
         pytest.param(
-            {"podSelector": {}, "policyTypes": BOTH, "ingress": [{}]}, False, id="opens the way in"
+            {"podSelector": {}, "policyTypes": ["Ingress"]}, Wall.NEITHER, id="lets all out"
         ),
         pytest.param(
-            {"podSelector": {}, "policyTypes": BOTH, "egress": [{}]}, False, id="opens the way out"
+            {"podSelector": {}, "policyTypes": ["Egress"]}, Wall.NEITHER, id="lets all in"
+        ),
+        pytest.param({"podSelector": {}}, Wall.NEITHER, id="names no direction"),
+        pytest.param(
+            {"podSelector": {}, "policyTypes": BOTH, "ingress": [{}]},
+            Wall.OPENS,
+            id="opens the way in",
+        ),
+        pytest.param(
+            {"podSelector": {}, "policyTypes": BOTH, "egress": [{}]},
+            Wall.OPENS,
+            id="opens the way out",
         ),
         pytest.param(
             {"podSelector": {"matchLabels": {"a": "b"}}, "policyTypes": BOTH},
-            False,
+            Wall.NEITHER,
             id="selects some Pods",
         ),
         pytest.param(
@@ -253,13 +275,13 @@ BOTH = ["Ingress", "Egress"]
                 "podSelector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]},
                 "policyTypes": BOTH,
             },
-            False,
+            Wall.NEITHER,
             id="selects some Pods by an expression",
         ),
     ],
 )
-def test_whether_a_network_policy_closes_a_namespace_that(spec: dict[str, Any], expected: object):
-    assert fence.closes({"spec": spec}) is expected
+def test_what_a_network_policy_does_to_its_namespace_that(spec: dict[str, Any], expected: Wall):
+    assert fence.read_wall({"spec": spec}) is expected
 
 
 def test_limits_that_take_different_policies_contradict_each_other():

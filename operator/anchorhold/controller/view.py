@@ -45,7 +45,7 @@ class View:
         self.launched: dict[Key, str] = {}
         self.cells = Cells()
         self.pods: dict[str, informer.Informer[Pod]] = {}
-        self.walls: dict[str, informer.Informer[bool]] = {}
+        self.walls: dict[str, informer.Informer[fence.Wall]] = {}
         self._watchers: dict[str, list[asyncio.Task[None]]] = {}
         self.policies: informer.Informer[BoundPolicy | Refusal] = informer.Informer(
             api, paths.agent_policies(names.POLICY_NAMESPACE), fence.read_policy, self._on_policy
@@ -166,13 +166,15 @@ class View:
     def policies_of(self, namespace: str) -> tuple[BoundPolicy, ...] | Refusal:
         """The policies that hold in a namespace, as its bindings say, or what its fence lacks."""
         stored = {name: policy for (_, name), policy in self.policies.store.items()}
-        wall = self.walls.get(namespace)
+        source = self.walls.get(namespace)
+        walls = {name: wall for (_, name), wall in source.store.items()} if source else {}
         around = fence.Fence(
             bindings=tuple(binding for binding in self.bindings.store.values() if binding),
             admission_policies=frozenset(
                 n for (_, n), good in self.admission.store.items() if good
             ),
-            closed=wall is not None and wall.store.get((namespace, names.DEFAULT_DENY), False),
+            closed=walls.get(names.DEFAULT_DENY) is fence.Wall.CLOSES,
+            holes=tuple(sorted(n for n, wall in walls.items() if wall is fence.Wall.OPENS)),
         )
         return fence.resolve(fence.bound_policies(namespace, around), stored)
 
@@ -210,7 +212,7 @@ class View:
             self._api, paths.pods(namespace), read_pod, on_pod, names.RUN_LABEL
         )
         walls = informer.Informer(
-            self._api, paths.network_policies(namespace), fence.closes, on_wall
+            self._api, paths.network_policies(namespace), fence.read_wall, on_wall
         )
         self.pods[namespace], self.walls[namespace] = pods, walls
         self._watchers[namespace] = [

@@ -7,6 +7,7 @@ objects or lets a missing policy pass is a hole in the fence, and counts as none
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from pydantic import ValidationError
@@ -64,12 +65,22 @@ def read_binding(document: Mapping[str, Any]) -> Binding | None:
 class Fence:
     """What is there to hold a namespace: bindings, admission policies that deny, and its wall.
 
-    `closed` says that its NetworkPolicy closes it both ways.
+    `closed` says that its NetworkPolicy closes it both ways. `holes` are the names of others that
+    open something: NetworkPolicies add up, so one of those undoes the wall.
     """
 
     bindings: tuple[Binding, ...]
     admission_policies: frozenset[str]
     closed: bool
+    holes: tuple[str, ...] = ()
+
+
+class Wall(Enum):
+    """What a NetworkPolicy does to its namespace."""
+
+    CLOSES = auto()
+    OPENS = auto()
+    NEITHER = auto()
 
 
 def denies(document: Mapping[str, Any]) -> bool:
@@ -78,12 +89,14 @@ def denies(document: Mapping[str, Any]) -> bool:
     return spec.get("failurePolicy") == "Fail" and bool(spec.get("validations"))
 
 
-def closes(document: Mapping[str, Any]) -> bool:
-    """Whether a NetworkPolicy closes all of its namespace, both ways, and opens nothing."""
+def read_wall(document: Mapping[str, Any]) -> Wall:
+    """Whether a NetworkPolicy closes all of its namespace, both ways, or opens anything."""
     spec = document["spec"]
     directions = sorted(spec.get("policyTypes") or ())
-    rules = [*(spec.get("ingress") or ()), *(spec.get("egress") or ())]
-    return not spec.get("podSelector") and directions == ["Egress", "Ingress"] and not rules
+    if spec.get("ingress") or spec.get("egress"):
+        return Wall.OPENS
+    whole = not spec.get("podSelector") and directions == ["Egress", "Ingress"]
+    return Wall.CLOSES if whole else Wall.NEITHER
 
 
 def bound_policies(namespace: str, fence: Fence) -> tuple[str, ...] | Refusal:
@@ -122,6 +135,11 @@ def damaged(namespace: str, fence: Fence) -> str | None:
         return (
             f"the admission policies {', '.join(toothless)} are missing or deny nothing: "
             "a platform admin must install the chart anchorhold again"
+        )
+    if fence.closed and fence.holes:
+        return (
+            f"namespace '{namespace}' has the NetworkPolicy '{fence.holes[0]}', which opens its "
+            "wall: a platform admin must delete it"
         )
     if fence.closed:
         return None
