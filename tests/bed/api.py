@@ -34,7 +34,8 @@ class Answer:
         """Why it did not do what was asked; nothing if it did."""
         if self.status < http.client.BAD_REQUEST:
             return ""
-        return str(self.body.get("message", self.body) if isinstance(self.body, dict) else self.body)
+        body = self.body if isinstance(self.body, dict) else {}
+        return str(body.get("message", self.body))
 
 
 @dataclass
@@ -84,10 +85,10 @@ class Api:
         return Answer(reply.status, parsed(reply.read()))
 
 
-def parsed(text: bytes) -> Any:
+def parsed(text: bytes) -> Document | str:
     """JSON, or text if it is none."""
     try:
-        return json.loads(text)
+        return dict(json.loads(text))
     except ValueError:
         return text.decode(errors="replace")
 

@@ -28,7 +28,9 @@ POLICY: Document = {
         "images": [{"reference": reference("data", number)} for number in range(64)],
     },
     "placement": {
-        "nodeSelector": {f"example.com/{n}".ljust(75, "x"): f"{n}".ljust(63, "x") for n in range(8)},
+        "nodeSelector": {
+            f"example.com/{n}".ljust(75, "x"): f"{n}".ljust(63, "x") for n in range(8)
+        },
         "tolerations": [
             {
                 "key": f"example.com/{n}".ljust(75, "x"),

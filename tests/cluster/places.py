@@ -19,6 +19,7 @@ AUTHOR = "admission-author"
 NEWCOMER = "admission-newcomer"
 LONG_NAMED = "admission-".ljust(1_025, "x")
 CELL = "survey-cell"
+PULL_SECRET = "registry"
 CONFLICT = 409
 ALL = (*names.LIMITS_POLICIES, *names.FLOOR_POLICIES)
 ANY: Document = {
@@ -161,7 +162,7 @@ class Places:
         opens = twin("networkpolicy").posted(cell)
         opens["metadata"]["name"] = CELL
         self.admin.create(opens)
-        wait_for(lambda: self.stamps(), 60, "the requester to be stamped")
+        wait_for(self.stamps, 60, "the requester to be stamped")
         self.make_cell(CELL, twin("pod").posted(cell))
         self.wait_until_in_force()
 
@@ -260,6 +261,7 @@ def scaffold(namespace: str) -> Iterator[Document]:
         "kind": "ServiceAccount",
         "metadata": {"name": names.CELL_SERVICE_ACCOUNT, "namespace": namespace},
         "automountServiceAccountToken": False,
+        "imagePullSecrets": [{"name": PULL_SECRET}],
     }
     # Someone who may submit runs, and read one ConfigMap, and nothing else.
     yield {

@@ -67,6 +67,12 @@ def tenant() -> list[Document]:
     )  # fmt: skip
 
 
+@cache
+def tenant_with_a_pull_secret() -> list[Document]:
+    """The chart of one namespace whose images are behind a password."""
+    return rendered("anchorhold-tenant", "policies={small}", "imagePullSecret=registry")
+
+
 def of_kind(documents: list[Document], *kinds: str) -> dict[str, Document]:
     """The objects of some kinds, by name."""
     return {
@@ -74,6 +80,16 @@ def of_kind(documents: list[Document], *kinds: str) -> dict[str, Document]:
         for document in documents
         if document["kind"] in kinds
     }
+
+
+def granted(role: Document) -> dict[str, set[str]]:
+    """Every right of a role, as group/resource and its verbs."""
+    found: dict[str, set[str]] = {}
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                found.setdefault(f"{group}/{resource}", set()).update(rule["verbs"])
+    return found
 
 
 def rights(role: Document) -> Iterator[tuple[str, str]]:

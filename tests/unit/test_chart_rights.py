@@ -1,50 +1,55 @@
 """Who may what, as the charts say: every right of DESIGN §2 and no other."""
 
 import charts
+import yaml
 
 from anchorhold import names
 
-RIGHTS = {
-    ("ClusterRole", names.CONTROLLER): {
-        "agentruns": "get list watch",
-        "agentruns/status": "patch",
-        "validatingadmissionpolicies": "get list watch",
-        "validatingadmissionpolicybindings": "get list watch",
-        "namespaces": "get list watch",
-    },
-    ("ClusterRole", f"{names.CONTROLLER}-tenant"): {
-        "pods": "create delete get list watch",
-        "configmaps": "create delete get",
-        "events": "create patch",
-    },
-    ("Role", names.CONTROLLER): {"agentpolicies": "get list watch"},
+TABLE = yaml.safe_load((charts.ROOT / "tests/cluster/rights.yaml").read_text(encoding="utf-8"))
+RIGHTS: dict[tuple[str, str], dict[str, str]] = {
+    # The controller's are a table that is tried on a real API server too.
+    ("ClusterRole", names.CONTROLLER): TABLE["granted"]["everywhere"],
+    ("ClusterRole", f"{names.CONTROLLER}-tenant"): TABLE["granted"]["tenant"],
+    ("ClusterRole", f"{names.CONTROLLER}-ending"): TABLE["granted"]["left"],
+    ("Role", names.CONTROLLER): TABLE["granted"]["policies"],
     ("ClusterRole", "anchorhold-author"): {
-        "agentruns": "create delete get list patch update watch",
-        "configmaps": "create delete get list watch",
-        "pods": "get list watch",
-        "pods/log": "get list watch",
-        "events": "get list watch",
+        "anchorhold.dev/agentruns": "create delete get list patch update watch",
+        "/configmaps": "create delete get list watch",
+        "/persistentvolumeclaims": "get list watch",
+        "/pods": "get list watch",
+        "/pods/log": "get list watch",
+        "/events": "get list watch",
     },
     ("Role", "anchorhold-policy-admin"): {
-        "agentpolicies": "create delete get list patch update watch"
+        "anchorhold.dev/agentpolicies": "create delete get list patch update watch"
     },
 }
 
 
 def test_the_rights_are_exactly_those_of_the_design():
     """DESIGN §2: a new right must be written here too."""
-    found: dict[tuple[str, str], dict[str, set[str]]] = {}
-    for document in charts.platform():
-        if document["kind"] in ("Role", "ClusterRole"):
-            role = found.setdefault((document["kind"], document["metadata"]["name"]), {})
-            for resource, verb in charts.rights(document):
-                role.setdefault(resource, set()).add(verb)
+    found = {
+        (document["kind"], document["metadata"]["name"]): charts.granted(document)
+        for document in charts.platform()
+        if document["kind"] in ("Role", "ClusterRole")
+    }
 
     expected = {
         role: {resource: set(verbs.split()) for resource, verbs in rights.items()}
         for role, rights in RIGHTS.items()
     }
     assert found == expected
+
+
+def test_the_table_of_what_is_forbidden_contradicts_no_role():
+    """A right that a role gains must first be taken out of the table, where it is argued."""
+    places = {"tenant": (names.CONTROLLER, f"{names.CONTROLLER}-tenant"),
+              "left": (names.CONTROLLER, f"{names.CONTROLLER}-ending")}  # fmt: skip
+    roles = charts.of_kind(charts.platform(), "ClusterRole")
+    for row in TABLE["forbidden"]:
+        for role in places.get(row.get("where", "tenant"), (names.CONTROLLER,)):
+            held = charts.granted(roles[role]).get(row["resource"], set())
+            assert held.isdisjoint(row["verbs"].split()), row
 
 
 def test_no_role_of_ours_reaches_for_what_nobody_needs():
@@ -64,7 +69,10 @@ def test_no_role_of_ours_reaches_for_what_nobody_needs():
 
 
 def test_the_controller_has_rights_in_two_places_only():
-    """Cluster-wide it reads and writes status; it creates where an admin onboarded a namespace."""
+    """Cluster-wide it reads and writes status; it creates where an admin onboarded a namespace.
+
+    What it needs to end Pods there outlives the release; what it needs to start them does not.
+    """
     bindings = [
         (document["kind"], document["metadata"].get("namespace"), document["roleRef"]["name"])
         for document in [*charts.platform(), *charts.tenant()]
@@ -75,8 +83,15 @@ def test_the_controller_has_rights_in_two_places_only():
     assert bindings == [
         ("ClusterRoleBinding", None, names.CONTROLLER),
         ("RoleBinding", names.POLICY_NAMESPACE, names.CONTROLLER),
+        ("RoleBinding", "team-a", f"{names.CONTROLLER}-ending"),
         ("RoleBinding", "team-a", f"{names.CONTROLLER}-tenant"),
     ]
+    kept = [
+        document["roleRef"]["name"]
+        for document in charts.tenant()
+        if document["kind"] == "RoleBinding" and "annotations" in document["metadata"]
+    ]
+    assert kept == [f"{names.CONTROLLER}-ending"]
 
 
 def test_authors_read_their_own_policies_and_no_others():

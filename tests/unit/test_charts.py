@@ -77,6 +77,8 @@ def test_every_value_has_a_comment(chart: str):
         ("anchorhold-tenant", "authors[0].kind=ServiceAccount", "missing propert"),
         ("anchorhold-tenant", "namespace.name=kube-system", "'not' failed"),
         ("anchorhold-tenant", "policies=null", "missing property 'policies'"),
+        ("anchorhold-tenant", "imagePullSecret=Registry", "does not match pattern"),
+        ("anchorhold-tenant", "quota.storage=lots", "does not match pattern"),
     ],
 )
 def test_a_wrong_value_is_refused(chart: str, value: str, complaint: str):
@@ -152,13 +154,18 @@ def test_the_walls_outlive_the_release():
 
     assert kept == {
         ("Namespace", "team-a"),
-        ("NetworkPolicy", "anchorhold-default-deny"),
+        ("NetworkPolicy", names.DEFAULT_DENY),
+        ("RoleBinding", f"{names.CONTROLLER}-ending"),
         *(("ValidatingAdmissionPolicyBinding", f"{name}.team-a") for name in names.FLOOR_POLICIES),
     }
 
 
 def test_admission_fails_closed_and_explains_itself():
-    """No answer is a refusal, and every refusal has a sentence."""
+    """No answer is a refusal, and every refusal has a sentence; there is no webhook to be down."""
+    kinds = {document["kind"] for document in [*charts.platform(), *charts.tenant()]}
+    assert not {kind for kind in kinds if "Webhook" in kind}
+    (stamp,) = charts.of_kind(charts.platform(), "MutatingAdmissionPolicy").values()
+    assert stamp["spec"]["failurePolicy"] == "Fail"
     for policy in charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy").values():
         assert policy["spec"]["failurePolicy"] == "Fail"
         for validation in policy["spec"]["validations"]:
@@ -166,14 +173,63 @@ def test_admission_fails_closed_and_explains_itself():
             assert "\n" not in validation["message"]
 
 
-def test_the_floor_knows_the_controller_by_its_account():
+@pytest.mark.parametrize("policy", ["anchorhold-pod-floor", "anchorhold-run-integrity"])
+def test_the_rules_know_the_controller_by_its_account(policy: str):
     """The string is written by hand in the rule."""
-    floor = charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy")["anchorhold-pod-floor"]
+    found = charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy")[policy]
     account = f"system:serviceaccount:{names.SYSTEM_NAMESPACE}:{names.CONTROLLER}"
 
-    assert f"request.userInfo.username == '{account}'" in str(
-        floor["spec"]["validations"][0]["expression"]
-    )
+    assert f"request.userInfo.username == '{account}'" in str(found["spec"])
+
+
+def test_the_requester_is_stamped_and_protected_under_one_name():
+    """In every namespace: the binding selects nothing."""
+    (stamp,) = charts.of_kind(charts.platform(), "MutatingAdmissionPolicy").values()
+    (binding,) = charts.of_kind(charts.platform(), "MutatingAdmissionPolicyBinding").values()
+    rules = charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy")
+
+    assert binding["spec"] == {"policyName": stamp["metadata"]["name"]}
+    assert f"'{names.REQUESTED_BY_ANNOTATION}': request.userInfo.username" in str(stamp["spec"])
+    assert names.REQUESTED_BY_ANNOTATION in str(rules["anchorhold-run-integrity"]["spec"])
+
+
+def test_every_input_has_a_rule_that_asks_for_its_author_s_right():
+    """As many rules as a run may have inputs."""
+    crd = yaml.safe_load((charts.ROOT / "crds/agentruns.yaml").read_text())
+    version = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    most = version["properties"]["spec"]["properties"]["inputs"]["maxItems"]
+    policy = charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy")
+    rules = policy["anchorhold-run-integrity"]["spec"]["validations"]
+
+    asked = [rule["expression"] for rule in rules if "authorizer" in rule["expression"]]
+
+    assert len(asked) == most
+    assert all(f"variables.names[{n}]" in rule for n, rule in enumerate(asked))
+
+
+def test_a_tenant_has_one_pull_secret_or_none_and_no_role_reads_it():
+    """It is the ServiceAccount's, from which the API server copies its name into each cell."""
+    for documents, count in ((charts.tenant(), "0"), (charts.tenant_with_a_pull_secret(), "1")):
+        quota = charts.of_kind(documents, "ResourceQuota")["anchorhold"]["spec"]["hard"]
+        account = charts.of_kind(documents, "ServiceAccount")[names.CELL_SERVICE_ACCOUNT]
+        roles = charts.of_kind([*charts.platform(), *documents], "Role", "ClusterRole")
+
+        assert quota["secrets"] == count
+        assert account.get("imagePullSecrets", []) == [{"name": "registry"}] * int(count)
+        assert account["automountServiceAccountToken"] is False
+        assert not [role for role in roles.values() if "/secrets" in charts.granted(role)]
+
+
+def test_a_tenant_s_quota_counts_runs_configmaps_and_bytes():
+    """So that no tenant fills etcd or the nodes; the counts bound what bytes Kubernetes can't."""
+    quota = charts.of_kind(charts.tenant(), "ResourceQuota")["anchorhold"]["spec"]["hard"]
+
+    assert set(quota) == {
+        "pods", "count/pods", "configmaps", "persistentvolumeclaims", "services", "secrets",
+        "count/agentruns.anchorhold.dev", "count/networkpolicies.networking.k8s.io",
+        "limits.cpu", "limits.memory", "limits.ephemeral-storage", "requests.storage",
+    }  # fmt: skip
+    assert quota["services"] == quota["secrets"] == "0"
 
 
 def test_the_controller_is_held_to_what_it_holds_others_to():
