@@ -563,6 +563,19 @@ async def test_nothing_new_starts_where_what_holds_it_is_gone(cluster: Cluster, 
     assert cluster.api.objects("pods") == []
 
 
+async def test_a_run_is_judged_though_its_config_map_may_not_be_read(cluster: Cluster):
+    """As it is where the tenant's release is gone, and the controller's rights with it."""
+    cluster.onboard()
+    with_a_config_map = run("a", inputs=[{"name": "data", "configMap": {"name": "data"}}])
+    without_binding(cluster.api)
+    cluster.api.fail("get", "configmaps", 403, times=1_000)
+    async with cluster.controller():
+        cluster.api.put(with_a_config_map)
+        await cluster.api.wait(lambda: cluster.reason("a") == "Pending", SECONDS)
+
+        assert "has no binding of anchorhold-run-limits" in cluster.message("a")
+
+
 async def test_a_loosened_policy_changes_no_running_agent(cluster: Cluster):
     """Nothing is written to it or to its Pod."""
     cluster.onboard()
