@@ -3,9 +3,11 @@
     PYTHONPATH=operator:tests python -m mutation [--kubectl PATH] [--kubeconfig PATH] [POLICY ...]
 
 It needs a cluster with Anchorhold installed; the cluster of `make cluster`, if none is named. Each
-validation is set to `true`, and then to its own negation, in the API server itself, while the
-examples of `tests/refused/` and `tests/accepted/` are posted again and again until one of them
-gets another answer than it should. A rule is load-bearing when both changes are noticed.
+validation is set to `true`, and then to its own negation, in the API server itself; each resource
+and operation that a policy matches is left out; the stamp of the requester is left out, and made
+with another name. Meanwhile the examples of `tests/refused/` and `tests/accepted/` are posted again
+and again until one of them gets another answer than it should. A rule is load-bearing when every
+change to it is noticed.
 """
 
 import argparse
@@ -37,28 +39,45 @@ class Mutant:
     """One rule, changed."""
 
     path: str
-    place: int
+    kind: str
+    place: str
     rule: str
     change: str
     spec: Document
 
     def __str__(self) -> str:
-        words = " ".join(self.rule.split())
-        return f"{self.path.rsplit('/', 1)[1]} [{self.place}] {self.change}: {words[:70]}"
+        words, policy = " ".join(self.rule.split()), self.path.rsplit("/", 1)[1]
+        return f"{policy} {self.kind} {self.place} {self.change}: {words[:70]}"
 
 
 def mutants(path: str, spec: Document) -> Iterator[Mutant]:
-    """Each validation (or stamp) of a policy left out, and turned round."""
+    """Every change to one policy."""
     if path.startswith(MUTATING):
         yield from broken_stamps(path, spec)
-        return
+    else:
+        yield from broken_validations(path, spec)
+    yield from narrower_matches(path, spec)
+
+
+def broken_validations(path: str, spec: Document) -> Iterator[Mutant]:
+    """Each validation left out, and turned round."""
     for place, validation in enumerate(spec["validations"]):
         rule = validation["expression"]
         changes = {"true": "true"} if rule == "false" else {"true": "true", "not": f"!({rule})"}
         for change, expression in changes.items():
             changed = copy.deepcopy(spec)
             changed["validations"][place]["expression"] = expression
-            yield Mutant(path, place, rule, change, changed)
+            yield Mutant(path, "validations", str(place), rule, change, changed)
+
+
+def narrower_matches(path: str, spec: Document) -> Iterator[Mutant]:
+    """Each resource and each operation left out, but for the last one."""
+    for place, rule in enumerate(spec["matchConstraints"]["resourceRules"]):
+        for what in ("resources", "operations"):
+            for value in rule[what] if len(rule[what]) > 1 else ():
+                changed = copy.deepcopy(spec)
+                changed["matchConstraints"]["resourceRules"][place][what].remove(value)
+                yield Mutant(path, "matches", f"{place} {value}", value, "without", changed)
 
 
 def broken_stamps(path: str, spec: Document) -> Iterator[Mutant]:
@@ -69,7 +88,7 @@ def broken_stamps(path: str, spec: Document) -> Iterator[Mutant]:
         for change, expression in changes.items():
             changed = copy.deepcopy(spec)
             changed["mutations"][place]["applyConfiguration"]["expression"] = expression
-            yield Mutant(path, place, rule, change, changed)
+            yield Mutant(path, "stamps", str(place), rule, change, changed)
 
 
 @dataclass(frozen=True)
@@ -94,7 +113,9 @@ class Examples:
         """The first wrong answer, if there is one before patience ends; at least a few rounds."""
         end, rounds = time.monotonic() + PATIENCE_SECONDS, 0
         while time.monotonic() < end or rounds < FULL_ROUNDS:
-            if found := self.wrong():
+            found = self.wrong()
+            # Twice, so that what passes by itself is not taken for the mutant's doing.
+            if found and not self.is_right(*found):
                 return found
             rounds += 1
         return None
@@ -160,12 +181,12 @@ def tell(line: str) -> None:
 
 def report(results: list[tuple[Mutant, bool]]) -> bool:
     """Print how many rules are load-bearing; whether all are."""
-    verdicts: dict[tuple[str, int], bool] = {}
+    verdicts: dict[tuple[str, str, str], bool] = {}
     for mutant, noticed in results:
-        key = mutant.path, mutant.place
+        key = mutant.kind, mutant.path, mutant.place
         verdicts[key] = verdicts.get(key, True) and noticed
-    for kind, prefix in (("validations", VALIDATING), ("stamps", MUTATING)):
-        found = [noticed for (path, _), noticed in verdicts.items() if path.startswith(prefix)]
+    for kind in ("matches", "stamps", "validations"):
+        found = [noticed for (of, *_), noticed in verdicts.items() if of == kind]
         tell(f"{sum(found)} of {len(found)} {kind} are load-bearing")
     return all(verdicts.values())
 
