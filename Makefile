@@ -17,7 +17,7 @@ ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))'),Tr
 $(error PYTHON is '$(PYTHON)', and must be Python 3.11 or newer)
 endif
 
-.PHONY: help env wheels cluster down demo generate format lint unit wiring cluster-test wheel test clean
+.PHONY: help env wheels cluster down demo generate format lint unit wiring cluster-test mutation wheel test clean
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -78,6 +78,10 @@ wiring: env ## the controller against an emulated API server with faults
 
 cluster-test: env cluster wheels ## everything that counts, on the real node
 	$(VENV)/python -m pytest --timeout 400 tests/cluster
+
+mutation: env cluster wheels ## take each admission rule away in turn: some example must notice
+	$(VENV)/python -c 'from bed.installation import Installation; Installation().controller()'
+	$(VENV)/python -m mutation
 
 wheel: env ## build the wheel and import it alone
 	rm -rf dist && $(VENV)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
