@@ -141,7 +141,7 @@ ALL_POLICIES = frozenset(names.LIMITS_POLICIES + names.FLOOR_POLICIES)
 
 def whole(*found: Binding) -> Fence:
     """These bindings, and everything else that a fence needs."""
-    return Fence(bindings=found, admission_policies=ALL_POLICIES, closed=True)
+    return Fence(bindings=found, admission_policies=ALL_POLICIES, closed=True, holes=())
 
 
 def test_the_policies_of_a_namespace_are_those_that_all_its_limits_take():
@@ -174,7 +174,7 @@ def test_a_fence_that_lacks_one_part_is_no_fence(lacking: str):
 
 @pytest.mark.parametrize("lacking", sorted(ALL_POLICIES))
 def test_a_binding_of_an_admission_policy_that_denies_nothing_is_no_fence(lacking: str):
-    around = Fence(tuple(bindings("default")), ALL_POLICIES - {lacking}, closed=True)
+    around = Fence(tuple(bindings("default")), ALL_POLICIES - {lacking}, closed=True, holes=())
 
     assert fence.bound_policies("team-a", around) == Refusal(
         Reason.NOT_ONBOARDED,
@@ -184,7 +184,7 @@ def test_a_binding_of_an_admission_policy_that_denies_nothing_is_no_fence(lackin
 
 
 def test_all_admission_policies_that_deny_nothing_are_named():
-    around = Fence(tuple(bindings("default")), frozenset({"somebody-elses"}), closed=True)
+    around = Fence(tuple(bindings("default")), frozenset({"x"}), closed=True, holes=())
 
     found = fence.bound_policies("team-a", around)
 
@@ -193,13 +193,22 @@ def test_all_admission_policies_that_deny_nothing_are_named():
 
 
 def test_a_namespace_that_no_network_policy_closes_has_no_fence():
-    around = Fence(tuple(bindings("default")), ALL_POLICIES, closed=False)
+    around = Fence(tuple(bindings("default")), ALL_POLICIES, closed=False, holes=())
 
     assert fence.bound_policies("team-a", around) == Refusal(
         Reason.NOT_ONBOARDED,
         "namespace 'team-a' has no NetworkPolicy 'anchorhold-default-deny' that closes it both "
         "ways: a platform admin must install the chart anchorhold-tenant for it again",
     )
+
+
+def test_a_missing_wall_is_said_before_what_else_is_open():
+    around = Fence(tuple(bindings("default")), ALL_POLICIES, closed=False, holes=("way-out",))
+
+    found = fence.bound_policies("team-a", around)
+
+    assert isinstance(found, Refusal)
+    assert "has no NetworkPolicy 'anchorhold-default-deny'" in found.message
 
 
 def test_a_wall_with_a_hole_in_it_is_no_fence():

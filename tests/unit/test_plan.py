@@ -453,6 +453,17 @@ def test_the_end_of_a_run_has_one_time_however_often_it_is_said():
     assert record.report(again, Reason.COMPLETED, message, accepted="True") is None
 
 
+def test_the_end_of_a_run_that_is_written_goes_before_what_its_pod_says_later():
+    statuses = terminated(0, finishedAt="2026-01-01T00:02:00Z")
+    pod = make_pod(phase="Succeeded", containerStatuses=statuses)
+    run = make_run(status={"completionTime": FINISHED})
+
+    reported = record.report(make_observed(run, pod), Reason.LOST, "", accepted="True")
+
+    assert reported is not None
+    assert reported["completionTime"] == FINISHED
+
+
 @pytest.mark.parametrize("observed", STATES)
 def test_the_same_observation_always_gives_the_same_plan(observed: Observed):
     assert decide(observed) == decide(observed)

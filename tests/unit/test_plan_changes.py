@@ -114,6 +114,7 @@ WHOLE = fence.Fence(
     ),
     admission_policies=frozenset(names.LIMITS_POLICIES + names.FLOOR_POLICIES),
     closed=True,
+    holes=(),
 )
 STORED: dict[str, BoundPolicy | Refusal] = {"default": read_policies()[0]}
 VOID = {"default": fence.read_policy(make_policy(newRestriction=True))}
@@ -138,6 +139,7 @@ DAMAGED = [
     *(pytest.param(without_a_binding(n), STORED, id=f"a binding: {n}") for n in EVERY_POLICY),
     *(pytest.param(without_a_policy(n), STORED, id=f"its teeth: {n}") for n in EVERY_POLICY),
     pytest.param(dataclasses.replace(WHOLE, closed=False), STORED, id="its wall"),
+    pytest.param(dataclasses.replace(WHOLE, holes=("way-out",)), STORED, id="a wall of one piece"),
     pytest.param(WHOLE, {}, id="its AgentPolicy"),
     pytest.param(WHOLE, VOID, id="an AgentPolicy that this version understands"),
     pytest.param(

@@ -245,6 +245,21 @@ def test_a_default_may_not_exceed_its_limit(field: str):
     assert sentence in rules_of("agentpolicies.yaml", "spec")
 
 
+def test_the_values_of_a_map_are_made_structural_as_well():
+    class Value(BaseModel):
+        size: int | None = None
+
+    class Whole(BaseModel):
+        by_name: dict[str, Value]
+
+    found = Whole.model_json_schema()
+
+    assert schema.structural(found, found["$defs"])["properties"]["by_name"] == {
+        "type": "object",
+        "additionalProperties": {"type": "object", "properties": {"size": {"type": "integer"}}},
+    }
+
+
 def test_a_union_has_no_structural_schema():
     class Union(BaseModel):
         either: int | str

@@ -72,7 +72,7 @@ class Fence:
     bindings: tuple[Binding, ...]
     admission_policies: frozenset[str]
     closed: bool
-    holes: tuple[str, ...] = ()
+    holes: tuple[str, ...]
 
 
 class Wall(Enum):
