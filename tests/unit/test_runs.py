@@ -288,3 +288,16 @@ def test_a_cell_that_has_ended_is_not_live_and_is_still_known(phase: str):
 
     assert cells.live(NAMESPACE) == []
     assert cells.of(THE_RUN) == cell(phase=phase)
+
+
+def test_nothing_is_left_of_a_namespace_that_is_forgotten():
+    """Else a cell that went unseen would count as live for ever."""
+    cells = shown(cell())
+    cells.change("team-b", None, cell())
+
+    cells.forget(NAMESPACE)
+
+    assert (cells.named(KEY), cells.live(NAMESPACE)) == ([], [])
+    assert cells.of(THE_RUN) is None
+    assert cells.named(("team-b", "review")) == [cell()]
+    assert cells.live("team-b") == [UID]

@@ -105,6 +105,19 @@ class Defaults(Type):
 class Toleration(Type):
     """A taint that cells tolerate, as in a Pod."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "self.operator == 'Exists' || (has(self.key) && self.key != '')",
+                "`key` must be set where `operator` is 'Equal'",
+            ),
+            rule(
+                "self.operator != 'Exists' || !has(self.value) || self.value == ''",
+                "`value` must not be set where `operator` is 'Exists'",
+            ),
+        )
+    )
+
     key: str = Field(default="", max_length=317)
     """The taint's key; absent with the operator 'Exists': every taint."""
     operator: str = Field(default="Equal", json_schema_extra={"enum": ["Equal", "Exists"]})
@@ -118,7 +131,15 @@ class Toleration(Type):
 class Placement(Type):
     """Where cells run. Two policies of one namespace must not differ in it."""
 
-    node_selector: dict[str, LabelValue] = Field(default={}, max_length=8)
+    node_selector: dict[str, LabelValue] = Field(
+        default={},
+        max_length=8,
+        json_schema_extra=rules(
+            rule(
+                "self.all(key, size(key) <= 317)", "a label's key must have at most 317 characters"
+            )
+        ),
+    )
     """Labels that a node must have."""
     tolerations: tuple[Toleration, ...] = Field(
         default=(), max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}

@@ -108,3 +108,9 @@ class Cells:
             if not has_ended(new):
                 self._live[namespace][new.name] = new.owner_uid
         return {(namespace, pod.owner_name) for pod in (old, new) if pod is not None}
+
+    def forget(self, namespace: str) -> None:
+        """Drop what was known of a namespace that nobody watches any more."""
+        self._live.pop(namespace, None)
+        for key in [key for key in self._cells if key[0] == namespace]:
+            del self._cells[key]

@@ -89,6 +89,7 @@ class View:
             for watcher in self._watchers.pop(namespace):
                 watcher.cancel()
             del self.pods[namespace], self.walls[namespace]
+            self.cells.forget(namespace)
 
     async def _try_to_resync(self) -> bool:
         """Whether all runs could be listed."""
