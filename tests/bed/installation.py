@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bed.kube import Document, Kubectl
+from bed.kube import Document, Kubectl, wait_for
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CLUSTER = CHECKOUT / ".cluster"
@@ -73,6 +73,13 @@ class Installation:
         for place, author in enumerate(authors):
             values |= {f"authors[{place}].kind": "User", f"authors[{place}].name": author}
         self.chart(namespace, "anchorhold-tenant", **values)
+        wait_for(lambda: self.is_counted(namespace), 60, f"the quota of {namespace} to be counted")
+
+    def is_counted(self, namespace: str) -> bool:
+        """Whether the quota has been counted: before that, the API server admits nothing."""
+        quota = self.kubectl.get("resourcequota", "anchorhold", namespace)
+        used = quota.get("status", {}).get("used", {}) if quota is not None else {}
+        return "count/agentruns.anchorhold.dev" in used
 
 
 def policy(name: str, image: str, **spec: object) -> Document:
