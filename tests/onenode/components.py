@@ -93,6 +93,8 @@ def _controller_manager(places: Places) -> tuple[str, ...]:
         f"--service-account-private-key-file={places.pki}/sa.key",
         f"--root-ca-file={places.pki}/ca.crt",
         "--use-service-account-credentials=true",
+        # By default a quota on a kind that is new to the cluster is counted after five minutes.
+        "--resource-quota-sync-period=5s",
         *_FAST,
         "--allocate-node-cidrs=true",
         f"--cluster-cidr={settings.PODS}",
