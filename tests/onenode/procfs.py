@@ -73,10 +73,12 @@ def cmdline(pid: int) -> list[str]:
 
 def executable(pid: int) -> str:
     """Return the file a process runs; empty when it is gone or hidden."""
-    try:
-        return str((PROC / str(pid) / "exe").readlink())
-    except OSError:
-        return ""
+    return _link(pid, "exe")
+
+
+def namespaces(pid: int) -> tuple[str, ...]:
+    """Return the network, mount and user namespace of a process; empty texts when it is gone."""
+    return tuple(_link(pid, f"ns/{kind}") for kind in ("net", "mnt", "user"))
 
 
 def mounts() -> list[Mount]:
@@ -87,6 +89,13 @@ def mounts() -> list[Mount]:
 def pids() -> Iterator[int]:
     """Name every process there is."""
     return (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+
+
+def _link(pid: int, name: str) -> str:
+    try:
+        return str((PROC / str(pid) / name).readlink())
+    except OSError:
+        return ""
 
 
 def _text(pid: int, name: str) -> str:

@@ -1,4 +1,8 @@
-"""What is on this machine, and what came or went since: `up` and `down` must leave nothing."""
+"""What is on this machine, and what came or went since: `up` and `down` must leave nothing.
+
+Mounts, links and network namespaces are looked at whole. Processes and control groups come and go
+on any machine, so of those only what a node could have left counts.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from onenode import network, procfs
+from onenode import network, paths, procfs
 from onenode.faults import Fault
 
 # Some command lines are endless, and their beginning says enough.
 LONGEST = 200
+# How a node's control groups are called, by us or by what runs in it.
+GROUPS = ("anchorhold", "kubepods", "cri-", "k8s.io")
 
 Snapshot = dict[str, list[str]]
 
@@ -30,11 +36,23 @@ def take() -> Snapshot:
 
 
 def _processes() -> Iterator[str]:
-    ours = set(_ancestry(os.getpid()))
+    callers = set(_ancestry(os.getpid()))
     for pid in procfs.pids():
         stat = procfs.stat(pid)
-        if stat and not stat.is_kernel_thread and pid not in ours and stat.state not in "ZX":
-            yield f"{procfs.executable(pid)}: {' '.join(procfs.cmdline(pid))}"[:LONGEST]
+        if not stat or stat.is_kernel_thread or pid in callers or stat.state in "ZX":
+            continue
+        line = f"{procfs.executable(pid)}: {' '.join(procfs.cmdline(pid))}"
+        if is_of_a_node(line, procfs.namespaces(pid), procfs.namespaces(os.getpid())):
+            yield line[:LONGEST]
+
+
+def is_of_a_node(line: str, namespaces: tuple[str, ...], outside: tuple[str, ...]) -> bool:
+    """Whether a process may be a node's: it runs our programs, or not in the machine's namespaces.
+
+    `line` is its executable and command line; a namespace that can't be read is an empty text.
+    """
+    sealed = any(inside and inside != out for inside, out in zip(namespaces, outside, strict=True))
+    return sealed or any(place in line for place in (str(paths.cache()), str(paths.RUN)))
 
 
 def _ancestry(pid: int) -> Iterator[int]:
@@ -50,7 +68,8 @@ def _names(folder: Path) -> list[str]:
 def _groups() -> Iterator[str]:
     for mount in procfs.mounts():
         if mount.kind in {"cgroup", "cgroup2"}:
-            yield from (str(path) for path in Path(mount.point).rglob("*") if path.is_dir())
+            found = (str(path) for path in Path(mount.point).rglob("*") if path.is_dir())
+            yield from (path for path in found if any(name in path for name in GROUPS))
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onenode import api, cgroups, procfs, snapshot, state
+from onenode import api, cgroups, paths, procfs, snapshot, state
 from onenode.processes import Process
 
 STAT = "7 ({name}) {state} 1 7 7 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0"
@@ -133,3 +133,20 @@ def test_a_node_is_ready_without_its_first_taint(
     node = {"spec": {"taints": taints}, "status": {"conditions": conditions}}
 
     assert api.node_is_ready(node) is ready
+
+
+@pytest.mark.parametrize(
+    ("line", "namespaces", "expected"),
+    [
+        pytest.param("/usr/bin/cron: cron", ("n", "m", "u"), False, id="the machine's own"),
+        pytest.param("/pause: /pause", ("pod", "m", "u"), True, id="in a network of its own"),
+        pytest.param("/x: x", ("n", "m", "cell"), True, id="with users of its own"),
+        pytest.param("/x: x", ("", "", ""), False, id="gone meanwhile"),
+        pytest.param(f"{paths.cache()}/bin/etcd: etcd", ("n", "m", "u"), True, id="our program"),
+        pytest.param(f"/x: x --at {paths.RUN}/a.sock", ("n", "m", "u"), True, id="on our socket"),
+    ],
+)
+def test_whether_a_process_may_be_a_node_s(
+    line: str, namespaces: tuple[str, ...], expected: object
+):
+    assert snapshot.is_of_a_node(line, namespaces, ("n", "m", "u")) is expected

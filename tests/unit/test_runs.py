@@ -32,6 +32,14 @@ def test_an_unknown_run_is_none():
     assert Runs().get(KEY) is None
 
 
+def test_a_namespace_counts_as_long_as_it_holds_a_run():
+    runs = known(version(5))
+
+    assert runs.namespaces() == {"team-a"}
+    runs.remove(version(6))
+    assert runs.namespaces() == set()
+
+
 @pytest.mark.parametrize(
     ("number", "changed", "kept"),
     [
