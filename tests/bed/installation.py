@@ -38,9 +38,9 @@ class Installation:
         """The cluster as its administrator sees it."""
         return Kubectl(CLUSTER / "bin" / "kubectl", CLUSTER / "kubeconfig")
 
-    def image(self, name: str, context: Path) -> str:
+    def image(self, name: str, context: Path, *options: str) -> str:
         """Build an image, push it into the cluster's registry, return its reference by digest."""
-        words = ("-m", "onenode", "image", name, "--context", str(context))
+        words = ("-m", "onenode", "image", name, "--context", str(context), *options)
         environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "tests")}
         return run(sys.executable, *words, env=environment)
 
@@ -66,9 +66,11 @@ class Installation:
         """Install the chart with our own image, or bring it up to date."""
         self.chart("anchorhold", chart, **{"image.reference": self.controller_image})
 
-    def tenant(self, namespace: str, *policies: str, authors: tuple[str, ...] = ()) -> None:
+    def tenant(
+        self, namespace: str, *policies: str, authors: tuple[str, ...] = (), **values: str
+    ) -> None:
         """Onboard a namespace under policies that exist, for authors that are users."""
-        values = {"namespace.name": namespace}
+        values["namespace.name"] = namespace
         values |= {f"policies[{place}]": name for place, name in enumerate(policies)}
         for place, author in enumerate(authors):
             values |= {f"authors[{place}].kind": "User", f"authors[{place}].name": author}

@@ -8,10 +8,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from bed.kube import Document, Kubectl, wait_for
+from bed.kube import Document, Kubectl, RefusedError, wait_for
 
 _numbers = itertools.count(1)
 SECONDS = 90
+SLEEP = "import time; time.sleep(600)"
 RUN_THE_TASK = "exec(open('/run/anchorhold/task').read())"
 
 
@@ -51,18 +52,46 @@ class Agents:
         self.submitted.append(created["metadata"]["name"])
         return self.submitted[-1]
 
+    def refusal(self, code: str = "", **spec: Any) -> str | None:  # noqa: ANN401
+        """What the API server says to a run, if it refuses it; none is created."""
+        try:
+            self.author.create(self.document(code, **spec), "--dry-run=server")
+        except RefusedError as refusal:
+            return str(refusal)
+        return None
+
+    def until_admitted(self) -> None:
+        """Return once the API server takes a run: it learns of a policy a moment later."""
+        wait_for(lambda: self.refusal() is None, SECONDS, "a run to be admitted")
+
+    def completes(self, **spec: Any) -> Document:  # noqa: ANN401
+        """A new run, which starts and completes."""
+        run = self.end(self.submit("", **spec))
+        assert condition(run)["reason"] == "Completed", run["status"]
+        return run
+
+    def running(self, code: str = SLEEP, **spec: Any) -> str:  # noqa: ANN401
+        """A new run, once its agent is running."""
+        name = self.submit(code, **spec)
+        self.until(name, "Running")
+        return name
+
+    def until_gone(self, name: str) -> None:
+        """Return once nothing of a run's cell is left."""
+        wait_for(lambda: not self.pods(name), SECONDS, f"the cell of {name} to be gone")
+
     def get(self, name: str) -> Document:
         """The run as it is."""
         run = self.author.get("agentrun", name, self.namespace)
         assert run is not None, f"the run {name} is gone"
         return run
 
-    def until(self, name: str, *reasons: str) -> Document:
-        """The run, once `Succeeded` has one of the reasons."""
+    def until(self, name: str, *reasons: str, says: str = "") -> Document:
+        """The run, once `Succeeded` has one of the reasons, and these words in its message."""
 
         def look() -> Document | None:
-            run = self.get(name)
-            return run if condition(run)["reason"] in reasons else None
+            found = condition(run := self.get(name))
+            return run if found["reason"] in reasons and says in found["message"] else None
 
         try:
             return wait_for(look, SECONDS, f"{name} to become {' or '.join(reasons)}")

@@ -4,15 +4,17 @@
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from agents import Agents, Controller
+from agents import Agents, Controller, condition
 from bad_input import LABELS, SHOWN_LATER, asked
-from bed.installation import CLUSTER, SYSTEM, Installation, policy
-from bed.kube import Document, Kubectl
+from bed.installation import CLUSTER, SYSTEM, Installation
+from bed.kube import Document, Kubectl, wait_for
 from onenode.node import dead_components
+from tenants import Tenants, wide_policy
 
 TENANT, PATIENT, AUTHOR = "team-test", "team-patient", "alice"
 
@@ -44,29 +46,6 @@ def tenant(bed: Installation, image: str) -> str:
     bed.kubectl.apply(written)
     bed.tenant(TENANT, TENANT, authors=(AUTHOR,))
     return TENANT
-
-
-def wide_policy(name: str, image: str) -> Document:
-    """A policy that allows what the tests ask for, and more CPU than the node has."""
-    allowed = {
-        "configMaps": [{"name": "*"}],
-        "persistentVolumeClaims": [{"name": "*"}],
-        "images": [{"reference": image}],
-    }
-    defaults = {"cpu": "100m", "memory": "64Mi", "activeDeadlineSeconds": 200}
-    written = policy(name, image, defaults=defaults, inputs=allowed)
-    written["spec"]["limits"]["cpu"] = "8"
-    written["spec"]["images"] += [{"reference": reference} for reference in unavailable(image)]
-    return written
-
-
-def unavailable(image: str) -> list[str]:
-    """References that the policy allows and no node can get."""
-    registry = image.split("/", 1)[0]
-    return [
-        "203.0.113.10:5999/agent@sha256:" + "2" * 64,
-        f"{registry}/tests/agent@sha256:" + "3" * 64,
-    ]
 
 
 @pytest.fixture(scope="session")
@@ -188,3 +167,24 @@ def volume(name: str, namespace: str, path: str) -> Document:
             "hostPath": {"path": path, "type": "Directory"},
         },
     }
+
+
+@pytest.fixture(scope="module")
+def tenants(bed: Installation, image: str) -> Iterator[Tenants]:
+    """Onboards namespaces for one test module, and removes them after it."""
+    found = Tenants(bed, image)
+    yield found
+    found.remove_all()
+
+
+@pytest.fixture(scope="session")
+def nobody_waits(kubectl: Kubectl, submitted: dict[str, tuple[str, str]]) -> None:
+    """What `submitted` holds has ended: damage to the whole cluster would end it otherwise."""
+
+    def ended(namespace: str, name: str) -> bool:
+        run = kubectl.get("agentrun", name, namespace)
+        assert run is not None
+        return bool(condition(run)["status"] != "Unknown")
+
+    for namespace, name in submitted.values():
+        wait_for(partial(ended, namespace, name), 300, f"{name} to end")
