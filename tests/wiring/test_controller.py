@@ -442,7 +442,9 @@ async def test_the_probes_and_the_metrics_answer(cluster: Cluster):
                 return response.status, await response.text()
 
         await cluster.api.wait(lambda: cluster.api.watching("agentruns"), SECONDS)
-        healthy, ready, figures = [await ask(p) for p in ("/healthz", "/readyz", "/metrics")]
+        while (ready := await ask("/readyz"))[0] != 200:
+            await asyncio.sleep(0.01)
+        healthy, figures = [await ask(p) for p in ("/healthz", "/metrics")]
         stop.set()
 
     assert healthy[0] == 200
