@@ -37,24 +37,31 @@ def removed(kubectl: Kubectl, kind: str, name: str, namespace: str = "") -> Iter
     try:
         yield
     finally:
-        found.pop("status", None)
-        for field in SERVERS_OWN:
-            found["metadata"].pop(field, None)
-        kubectl.create(found)
+        put_back(kubectl, found)
 
 
 @contextmanager
 def altered(
     kubectl: Kubectl, kind: str, name: str, change: Document, namespace: str = ""
 ) -> Iterator[None]:
-    """Change fields of an object's spec, and put the old spec back afterwards."""
+    """Change fields of an object's spec, and put the old object back afterwards."""
     found = kubectl.get(kind, name, namespace)
     assert found is not None, f"there is no {kind} {name}"
     set_spec(kubectl, kind, name, {**found["spec"], **change}, namespace)
     try:
         yield
     finally:
-        set_spec(kubectl, kind, name, found["spec"], namespace)
+        kubectl.delete(kind, name, namespace)
+        put_back(kubectl, found)
+
+
+def put_back(kubectl: Kubectl, found: Document) -> None:
+    """Apply an object as Helm does: fields that others own are conflicts at the next upgrade."""
+    found.pop("status", None)
+    for field in SERVERS_OWN:
+        found["metadata"].pop(field, None)
+    words = ("--server-side", "--field-manager=helm", "--force-conflicts")
+    kubectl("apply", "-f", "-", *words, stdin=json.dumps(found))
 
 
 def set_spec(kubectl: Kubectl, kind: str, name: str, spec: Document, namespace: str = "") -> None:

@@ -10,7 +10,7 @@ from agents import Agents, Controller, changed_policy, condition
 from anchorhold import names
 from bed.installation import POLICIES
 from bed.kube import Document, Kubectl, RefusedError, wait_for
-from damage import altered, binding, removed, set_spec
+from damage import altered, binding, put_back, removed, set_spec
 from onenode.settings import NODE_NAME
 from tenants import Tenants, wide_policy
 
@@ -303,6 +303,7 @@ def opened(kubectl: Kubectl, change: Document) -> Iterator[None]:
         yield
     finally:
         set_spec(kubectl, kind, name, found["spec"], TENANT)
+        put_back(kubectl, found)
 
 
 def retried(do: Callable[[], None]) -> None:
