@@ -305,6 +305,42 @@ def test_limits_that_take_different_policies_contradict_each_other():
     )
 
 
+def limits(run: list[str], pod: list[str]) -> Fence:
+    """A fence in which runs and Pods are limited by different policies."""
+    taken = {RUN_LIMITS: run, POD_LIMITS: pod}
+    found = [Binding(name, "team-a", p) for name, policies in taken.items() for p in policies]
+    return whole(*found, *(Binding(name, "team-a", "") for name in names.FLOOR_POLICIES))
+
+
+@pytest.mark.parametrize(
+    ("run", "pod", "expected"),
+    [
+        pytest.param(["one"], ["one"], ("one",), id="before an upgrade"),
+        pytest.param(["one"], ["one", "two"], ("one", "two"), id="one binding is new"),
+        pytest.param(["two", "one"], ["one", "two"], ("one", "two"), id="both are new"),
+        pytest.param(["two"], ["one", "two"], ("one", "two"), id="one of the old ones is gone"),
+    ],
+)
+def test_while_bindings_are_replaced_every_policy_holds_what_runs(
+    run: list[str], pod: list[str], expected: tuple[str, ...]
+):
+    assert fence.holding_policies("team-a", limits(run, pod)) == expected
+
+
+def test_what_runs_is_not_held_by_limits_that_have_no_policy_in_common():
+    around = limits(["one"], ["two"])
+
+    assert fence.holding_policies("team-a", around) == fence.bound_policies("team-a", around)
+    assert isinstance(fence.holding_policies("team-a", around), Refusal)
+
+
+def test_what_runs_is_not_held_by_a_fence_that_lacks_a_part():
+    around = whole(*bindings("default")[1:])
+
+    assert fence.holding_policies("team-a", around) == fence.bound_policies("team-a", around)
+    assert isinstance(fence.holding_policies("team-a", around), Refusal)
+
+
 AS_MANY_AS_MAY_BE = [f"policy-{n}" for n in range(8)]
 
 

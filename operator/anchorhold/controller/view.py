@@ -120,7 +120,7 @@ class View:
             watched=source is not None,
             sees_pods=sees_pods,
             vanished=pod is None and self.launched.get(run.key) == run.uid,
-            policies=self.policies_of(run.key[0]),
+            policies=self.policies_of(run.key[0]) if pod is None else self.holding(run.key[0]),
             config_maps=await self._config_maps(run, pod),
             place=0 if run.finished else self._place_of(run),
             now=now,
@@ -166,11 +166,22 @@ class View:
         return ConfigMapFacts(immutable, digest.of_config_map(document))
 
     def policies_of(self, namespace: str) -> tuple[BoundPolicy, ...] | Refusal:
-        """The policies that hold in a namespace, as its bindings say, or what its fence lacks."""
+        """The policies that a new cell is made under, or what the namespace's fence lacks."""
+        return self._stored(fence.bound_policies(namespace, self._fence(namespace)))
+
+    def holding(self, namespace: str) -> tuple[BoundPolicy, ...] | Refusal:
+        """The policies that hold the cells that exist, or what the namespace's fence lacks."""
+        return self._stored(fence.holding_policies(namespace, self._fence(namespace)))
+
+    def _stored(self, bound: tuple[str, ...] | Refusal) -> tuple[BoundPolicy, ...] | Refusal:
         stored = {name: policy for (_, name), policy in self.policies.store.items()}
+        return fence.resolve(bound, stored)
+
+    def _fence(self, namespace: str) -> fence.Fence:
+        """The fence around a namespace, as far as it is known."""
         source = self.walls.get(namespace)
         walls = {name: wall for (_, name), wall in source.store.items()} if source else {}
-        around = fence.Fence(
+        return fence.Fence(
             bindings=tuple(binding for binding in self.bindings.store.values() if binding),
             admission_policies=frozenset(
                 n for (_, n), good in self.admission.store.items() if good
@@ -178,7 +189,6 @@ class View:
             closed=walls.get(names.DEFAULT_DENY) is fence.Wall.CLOSES,
             holes=tuple(sorted(n for n, wall in walls.items() if wall is fence.Wall.OPENS)),
         )
-        return fence.resolve(fence.bound_policies(namespace, around), stored)
 
     def _sees_wall(self, namespace: str) -> bool:
         """Whether the NetworkPolicies of a namespace have been listed."""

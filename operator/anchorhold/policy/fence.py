@@ -102,8 +102,32 @@ def read_wall(document: Mapping[str, Any]) -> Wall:
 def bound_policies(namespace: str, fence: Fence) -> tuple[str, ...] | Refusal:
     """The names of the AgentPolicies that every limit of this namespace takes, in order.
 
-    A namespace whose fence lacks a part has no policy at all.
+    A namespace whose fence lacks a part has no policy at all. This is what a cell is made under.
     """
+    taken = taken_policies(namespace, fence)
+    if isinstance(taken, Refusal):
+        return taken
+    if any(found != taken[0] for found in taken):
+        return differing(namespace)
+    return in_order(namespace, taken[0])
+
+
+def holding_policies(namespace: str, fence: Fence) -> tuple[str, ...] | Refusal:
+    """The same for a cell that exists: every policy that any of the limits takes holds it.
+
+    An upgrade of the tenant's release replaces bindings one by one. What runs need not end for
+    that, as long as some policy is taken by all of the limits at every moment.
+    """
+    taken = taken_policies(namespace, fence)
+    if isinstance(taken, Refusal):
+        return taken
+    if not set.intersection(*taken):
+        return differing(namespace)
+    return in_order(namespace, set.union(*taken))
+
+
+def taken_policies(namespace: str, fence: Fence) -> list[set[str]] | Refusal:
+    """For each limit, the AgentPolicies that its bindings name; or what the fence lacks."""
     here = [binding for binding in fence.bindings if binding.namespace == namespace]
     parameters = {
         name: {binding.parameter for binding in here if binding.admission_policy == name}
@@ -114,17 +138,24 @@ def bound_policies(namespace: str, fence: Fence) -> tuple[str, ...] | Refusal:
         return Refusal(Reason.NOT_ONBOARDED, not_onboarded(namespace, missing))
     if (damage := damaged(namespace, fence)) is not None:
         return Refusal(Reason.NOT_ONBOARDED, damage)
-    bound = [parameters[name] for name in names.LIMITS_POLICIES]
-    if any(found != bound[0] for found in bound):
-        return Refusal(
-            Reason.NOT_ONBOARDED,
-            f"the admission bindings of namespace '{namespace}' name different AgentPolicies: "
-            "install the chart anchorhold-tenant for it again",
-        )
-    if len(bound[0]) > MAX_POLICIES:
+    return [parameters[name] for name in names.LIMITS_POLICIES]
+
+
+def differing(namespace: str) -> Refusal:
+    """The refusal where not every limit takes the same policies."""
+    return Refusal(
+        Reason.NOT_ONBOARDED,
+        f"the admission bindings of namespace '{namespace}' name different AgentPolicies: "
+        "install the chart anchorhold-tenant for it again",
+    )
+
+
+def in_order(namespace: str, bound: set[str]) -> tuple[str, ...] | Refusal:
+    """The names in order, unless there are more than a status can hold."""
+    if len(bound) > MAX_POLICIES:
         sentence = f"namespace '{namespace}' is bound to more than {MAX_POLICIES} AgentPolicies"
         return Refusal(Reason.POLICY_CONFLICT, sentence)
-    return tuple(sorted(bound[0]))
+    return tuple(sorted(bound))
 
 
 def damaged(namespace: str, fence: Fence) -> str | None:

@@ -1,0 +1,100 @@
+"""Pods as anybody may run them outside: what a cell cannot do is tried here first, and works."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bed.kube import Document, Kubectl, wait_for
+
+NAMESPACE = "throw-away"
+PORT = 8080
+# What an agent does that wants to be found.
+LISTEN = f"""
+import socket
+server = socket.create_server(('0.0.0.0', {PORT}))
+while True:
+    server.accept()[0].close()
+"""
+# What an agent does that looks for others. It waits first, because a NetworkPolicy takes hold a
+# moment after its Pod has started.
+REACH = """
+import json, os, socket, time
+time.sleep(6)
+def reach(target):
+    try:
+        socket.create_connection(target, timeout=2).close()
+        return True
+    except OSError:
+        return False
+targets = json.loads(os.environ['TARGETS'])
+found = {name: any(reach(tuple(where)) for _ in range(3)) for name, where in targets.items()}
+open(os.environ['ANCHORHOLD_RESULT'], 'w').write(json.dumps(found))
+"""
+Targets = dict[str, tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Unfenced:
+    """A namespace without any fence."""
+
+    admin: Kubectl
+    image: str
+
+    def start(self, name: str, code: str, targets: Targets) -> None:
+        """Run a program in a Pod."""
+        environment = {
+            "ANCHORHOLD_RESULT": "/dev/termination-log",
+            "TARGETS": json.dumps(targets),
+        }
+        container = {
+            "name": "agent",
+            "image": self.image,
+            "args": [code],
+            "env": [{"name": key, "value": value} for key, value in environment.items()],
+        }
+        self.admin.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "namespace": NAMESPACE},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "terminationGracePeriodSeconds": 1,
+                    "containers": [container],
+                },
+            }
+        )
+
+    def status(self, name: str) -> Document:
+        """The Pod's status."""
+        pod = self.admin.get("pod", name, NAMESPACE)
+        assert pod is not None
+        return dict(pod["status"])
+
+    def listener(self) -> tuple[str, int]:
+        """Where a Pod listens that everybody may reach."""
+        self.start("listener", LISTEN, {})
+        wait_for(lambda: self.status("listener").get("phase") == "Running", 60, "the listener")
+        return self.status("listener")["podIP"], PORT
+
+    def reaches(self, targets: Targets) -> tuple[str, dict[str, bool]]:
+        """The address of a Pod, and what it reached."""
+        self.start("reacher", REACH, targets)
+        wait_for(lambda: self.status("reacher").get("phase") == "Succeeded", 90, "the Pod's end")
+        status = self.status("reacher")
+        ended: dict[str, Any] = status["containerStatuses"][0]["state"]["terminated"]
+        return status["podIP"], dict(json.loads(ended["message"]))
+
+
+@contextmanager
+def unfenced(admin: Kubectl, image: str) -> Iterator[Unfenced]:
+    """The namespace, for as long as a block runs."""
+    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    account = ("get", "serviceaccount", "default", "-n", NAMESPACE)
+    wait_for(lambda: admin.run(*account).returncode == 0, 60, "the account of its Pods")
+    try:
+        yield Unfenced(admin, image)
+    finally:
+        admin.delete("namespace", NAMESPACE, "", "--wait=true")
