@@ -14,6 +14,8 @@ from damage import altered, binding, put_back, removed, set_spec
 from onenode.settings import NODE_NAME
 from tenants import Tenants, wide_policy
 
+pytestmark = pytest.mark.long
+
 TENANT = "team-changes"
 ADMISSION_POLICY = "validatingadmissionpolicy"
 BINDING = "validatingadmissionpolicybinding"

@@ -8,6 +8,8 @@ import pytest
 from agents import Agents, Controller
 from bed.kube import Document, Kubectl, RefusedError
 
+pytestmark = pytest.mark.long
+
 SLEEP = "import time; time.sleep(600)"
 
 

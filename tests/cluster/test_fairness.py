@@ -11,6 +11,9 @@ from tenants import Tenants, wide_policy
 
 BURST, CALM = "team-burst", "team-calm"
 WIDE, NARROW, TWICE = "policy-wide", "policy-narrow", "team-twice"
+
+pytestmark = pytest.mark.long
+
 RUNS = 500
 
 

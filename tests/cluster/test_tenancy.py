@@ -19,6 +19,8 @@ from unfenced import LISTEN, PORT, REACH, Unfenced, unfenced
 
 ADA, BOB, LEAVING = "team-ada", "team-bob", "team-leaving"
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def onboarded(tenants: Tenants, image: str) -> dict[str, Agents]:
