@@ -9,7 +9,6 @@ REQUESTS = Counter(
     "api_requests_total", "Requests to the API server.", ["verb", "resource", "code"]
 )
 TRANSITIONS = Counter("run_transitions_total", "Changes of a run's state.", ["reason"])
-SILENCE = Gauge("watch_last_event_age_seconds", "How long a watch has been silent.", ["resource"])
 
 
 def count_request(verb: str, resource: str, code: int) -> None:
