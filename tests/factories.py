@@ -14,7 +14,7 @@ from anchorhold import names
 from anchorhold.controller import observed
 from anchorhold.policy import fence
 from anchorhold.policy.evaluate import ConfigMapFacts, evaluate
-from anchorhold.policy.grant import BoundPolicy, Grant, Refusal, Request
+from anchorhold.policy.grant import BoundPolicy, Grant, Refusal, Request, Site
 
 Document: TypeAlias = dict[str, Any]
 # The fixture `check_golden`: compares a manifest with a file of tests/golden/.
@@ -27,6 +27,9 @@ POD_NAME = "review-0f5a3c1e"
 IMAGE = "registry.example/agent@sha256:" + "a" * 64
 OTHER_IMAGE = "registry.example/other@sha256:" + "b" * 64
 DATA_IMAGE = "registry.example/data@sha256:" + "c" * 64
+
+# What the chart says of the installation.
+SITE = Site(image="registry.example/anchorhold@sha256:" + "e" * 64)
 
 CREATED = "2026-01-01T00:00:00Z"
 STARTED = "2026-01-01T00:00:05Z"
@@ -144,7 +147,9 @@ def make_grant(
     config_maps: Mapping[str, ConfigMapFacts] | None = None,
 ) -> Grant:
     """What `evaluate` grants; nothing else makes a Grant, a test neither."""
-    verdict = evaluate(request or make_request(), policies or read_policies(), config_maps or {})
+    verdict = evaluate(
+        request or make_request(), policies or read_policies(), config_maps or {}, SITE
+    )
     assert isinstance(verdict, Grant), verdict
     return verdict
 
@@ -166,6 +171,7 @@ def make_observed(
         "vanished": False,
         "policies": read_policies(),
         "config_maps": {},
+        "site": SITE,
         "place": 0,
         "now": NOW,
         **more,

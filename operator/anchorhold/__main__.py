@@ -5,6 +5,7 @@ import gc
 import os
 import random
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import kopf
@@ -12,6 +13,7 @@ import kopf
 from anchorhold.cluster import client
 from anchorhold.controller import endpoints, metrics, shell
 from anchorhold.controller.loop import Loop
+from anchorhold.policy.grant import Site
 
 # A watch gets a bookmark every minute; one that is silent for longer is dead, and so are we.
 SILENT_SECONDS = 180.0
@@ -24,7 +26,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    asyncio.run(operate(client.Server.in_cluster(os.environ), endpoints.PORT))
+    asyncio.run(operate(client.Server.in_cluster(os.environ), site(os.environ), endpoints.PORT))
 
 
 def clock() -> datetime:
@@ -32,11 +34,18 @@ def clock() -> datetime:
     return datetime.now(UTC)  # noqa: TID251  # the one place
 
 
-async def operate(server: client.Server, port: int, stop: threading.Event | None = None) -> None:
+def site(environment: Mapping[str, str]) -> Site:
+    """What the chart says of this installation. Raises KeyError for what it does not say."""
+    return Site(image=environment["ANCHORHOLD_IMAGE"])
+
+
+async def operate(
+    server: client.Server, installed: Site, port: int, stop: threading.Event | None = None
+) -> None:
     """Run the controller against an API server until `stop` is set, or a signal comes."""
     async with client.session(server) as http:
         api = client.Client(http, server.url, metrics.count_request)
-        loop = Loop(api, clock, random.Random())  # noqa: S311
+        loop = Loop(api, installed, clock, random.Random())  # noqa: S311
         served = await endpoints.serve(lambda: is_healthy(loop), loop.synced.is_set, port)
         try:
             await run_until_stopped(loop, server, stop)

@@ -10,13 +10,36 @@ from pathlib import Path
 import pytest
 
 from agents import Agents, Controller, condition
+from attempts import Attempts
 from bad_input import LABELS, SHOWN_LATER, asked
 from bed.installation import CLUSTER, SYSTEM, Installation
 from bed.kube import Document, Kubectl, wait_for
 from onenode.node import dead_components
 from tenants import Tenants, wide_policy
 
+ATTEMPTS = pytest.StashKey[Attempts]()
 TENANT, PATIENT, AUTHOR = "team-test", "team-patient", "alice"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The table of attempts is there before the first test."""
+    config.stash[ATTEMPTS] = Attempts()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what was tried, from where, what happened, and what happens without the control."""
+    if lines := config.stash[ATTEMPTS].lines():
+        terminalreporter.section("attempts")
+        for line in lines:
+            terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session")
+def attempts(pytestconfig: pytest.Config) -> Attempts:
+    """Where a test notes what it tried and saw."""
+    return pytestconfig.stash[ATTEMPTS]
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from factories import (
     DATA_IMAGE,
     IMAGE,
     OTHER_IMAGE,
+    SITE,
     make_policy,
     make_run,
     read_policies,
@@ -119,7 +120,7 @@ def cells(draw: st.DrawFn) -> Cell:
     for document in documents:
         document["spec"]["placement"] = placement
     bound = read_policies(*documents)
-    verdict = evaluate(request, bound, FACTS)
+    verdict = evaluate(request, bound, FACTS, SITE)
     assume(isinstance(verdict, Grant))
     assert isinstance(verdict, Grant)
     return bound, verdict

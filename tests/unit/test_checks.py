@@ -10,7 +10,7 @@ from anchorhold.api.status import Reason
 from anchorhold.policy import checks
 from anchorhold.policy.evaluate import ConfigMapFacts, evaluate
 from anchorhold.policy.grant import Grant, Refusal
-from factories import DATA_IMAGE, IMAGE, OTHER_IMAGE, make_policy, make_request, read_policies
+from factories import DATA_IMAGE, IMAGE, OTHER_IMAGE, SITE, make_policy, make_request, read_policies
 
 # Whatever a test's inputs name exists, and is immutable.
 FACTS = {"settings": ConfigMapFacts(immutable=True, digest="sha256:" + "d" * 64)}
@@ -25,7 +25,7 @@ SOME_VALUE = {
 
 def judge(spec: dict[str, Any], policy: dict[str, Any]) -> str | None:
     """The sentence of the refusal, or None for a grant."""
-    match evaluate(make_request(**spec), read_policies(policy), FACTS):
+    match evaluate(make_request(**spec), read_policies(policy), FACTS, SITE):
         case Refusal(Reason.POLICY_REFUSED, message):
             return message.removesuffix(" (AgentPolicy 'default')")
         case Grant():

@@ -48,6 +48,12 @@ def test_the_digest_of_a_config_map_is_of_its_content_alone():
 
 
 def test_text_and_binary_data_of_a_config_map_are_not_confused():
-    assert digest.of_config_map({"data": {"a": "1"}}) != (
-        digest.of_config_map({"binaryData": {"a": "1"}})
-    )
+    text, binary = {"data": {"a": "MQ=="}}, {"binaryData": {"a": "MQ=="}}
+
+    assert digest.of_config_map(text) != digest.of_config_map(binary)
+
+
+def test_a_config_map_has_the_digest_of_the_folder_that_it_is_mounted_as():
+    document = {"data": {"a": "1"}, "binaryData": {"b": "/w=="}}
+
+    assert digest.of_config_map(document) == digest.of_files({"a": b"1", "b": b"\xff"})

@@ -19,6 +19,7 @@ from factories import (
     DATA_IMAGE,
     IMAGE,
     OTHER_IMAGE,
+    SITE,
     make_grant,
     make_policy,
     make_request,
@@ -31,7 +32,7 @@ ANY_CONFIG_MAP = make_policy(inputs={"configMaps": [{"name": "*"}]})
 
 
 def test_a_run_without_a_policy_is_refused():
-    verdict = evaluate(make_request(), (), {})
+    verdict = evaluate(make_request(), (), {}, SITE)
 
     assert verdict == Refusal(Reason.NOT_ONBOARDED, "no AgentPolicy is bound to the namespace")
 
@@ -106,7 +107,7 @@ def test_each_of_two_policies_must_allow_a_run(order: int):
     narrow = make_policy({"name": "narrow"})
     policies = read_policies(wide, narrow)[::order]
 
-    verdict = evaluate(make_request(image=OTHER_IMAGE), policies, {})
+    verdict = evaluate(make_request(image=OTHER_IMAGE), policies, {}, SITE)
 
     assert verdict == Refusal(
         Reason.POLICY_REFUSED,
@@ -128,7 +129,7 @@ def test_a_grant_names_the_policies_that_it_was_made_under():
 
 
 def test_a_config_map_that_does_not_exist_is_missing():
-    verdict = evaluate(make_request(**SETTINGS), read_policies(ANY_CONFIG_MAP), {})
+    verdict = evaluate(make_request(**SETTINGS), read_policies(ANY_CONFIG_MAP), {}, SITE)
 
     assert verdict == Refusal(
         Reason.INPUT_MISSING,
@@ -139,7 +140,7 @@ def test_a_config_map_that_does_not_exist_is_missing():
 def test_a_config_map_that_somebody_could_change_is_refused():
     facts = {"settings": ConfigMapFacts(immutable=False, digest=DIGEST)}
 
-    verdict = evaluate(make_request(**SETTINGS), read_policies(ANY_CONFIG_MAP), facts)
+    verdict = evaluate(make_request(**SETTINGS), read_policies(ANY_CONFIG_MAP), facts, SITE)
 
     assert verdict == Refusal(
         Reason.POLICY_REFUSED,
@@ -191,7 +192,7 @@ def test_any_other_input_is_granted_without_a_digest(
 
 def test_an_unlisted_config_map_is_not_looked_up():
     """Whether it exists is none of the author's business then."""
-    verdict = evaluate(make_request(**SETTINGS), read_policies(), {})
+    verdict = evaluate(make_request(**SETTINGS), read_policies(), {}, SITE)
 
     assert isinstance(verdict, Refusal)
     assert verdict.reason is Reason.POLICY_REFUSED
@@ -267,7 +268,7 @@ def test_policies_that_differ_in_what_a_cell_is_are_a_conflict(
     refusal = Refusal(
         Reason.POLICY_CONFLICT, f"the AgentPolicies {listed} must not differ in `{field}`"
     )
-    assert evaluate(make_request(), policies[::order], {}) == refusal
+    assert evaluate(make_request(), policies[::order], {}, SITE) == refusal
     assert revoked(make_request(), policies[::order]) == refusal.message
 
 
@@ -397,9 +398,9 @@ def test_what_a_running_run_has_already_is_not_taken_from_it(
     """It would not be granted again; a tightened deadline shortens it, which ends nothing."""
     request, policies = make_request(**asked), read_policies(make_policy(**policy))
 
-    assert isinstance(evaluate(request, policies, {}), Refusal)
+    assert isinstance(evaluate(request, policies, {}, SITE), Refusal)
     assert revoked(request, policies) is None
 
 
 def test_a_verdict_is_a_grant_or_a_refusal_and_nothing_else():
-    assert isinstance(evaluate(make_request(), read_policies(), {}), Grant)
+    assert isinstance(evaluate(make_request(), read_policies(), {}, SITE), Grant)

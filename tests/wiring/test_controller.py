@@ -15,10 +15,12 @@ from anchorhold import __main__ as program
 from anchorhold import names
 from anchorhold.cluster import client
 from anchorhold.controller.view import View
+from anchorhold.policy.grant import Site
 from wiring import fakeapi
 
 NAMESPACE = "team-a"
 IMAGE = "registry.example.com/agent@sha256:" + "a" * 64
+SITE = Site(image="registry.example.com/anchorhold@sha256:" + "e" * 64)
 Manifest = dict[str, Any]
 # What Kopf itself says goes by the controller's logs; a watch that is cut is nothing to fail on.
 SECONDS = 20
@@ -77,7 +79,7 @@ def in_a_thread(group: asyncio.TaskGroup, url: str, port: int) -> threading.Even
     stop = threading.Event()
 
     def operate() -> None:
-        asyncio.run(program.operate(client.Server(url), port, stop))
+        asyncio.run(program.operate(client.Server(url), SITE, port, stop))
 
     group.create_task(asyncio.to_thread(operate))
     return stop
@@ -458,7 +460,7 @@ async def test_a_namespace_that_is_not_bound_any_more_is_left(
 ):
     """At the next list of all runs, its Pods are not watched any longer."""
     cluster.onboard()
-    view = View(kube, lambda _: None, random.Random(1))  # noqa: S311
+    view = View(kube, lambda _: None, random.Random(1), SITE)  # noqa: S311
     start(view.run(lambda: None))
     await cluster.api.wait(lambda: cluster.api.watching("pods"), SECONDS)
     for name in names.LIMITS_POLICIES + names.FLOOR_POLICIES:

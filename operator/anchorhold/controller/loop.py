@@ -11,7 +11,7 @@ from anchorhold.controller.observed import Key, Run
 from anchorhold.controller.view import View
 from anchorhold.controller.writer import Writer
 from anchorhold.policy import queueing
-from anchorhold.policy.grant import Refusal
+from anchorhold.policy.grant import Refusal, Site
 
 WORKERS = 32
 
@@ -24,10 +24,14 @@ class Loop:
     """
 
     def __init__(
-        self, api: client.Client, clock: Callable[[], datetime], jitter: random.Random
+        self,
+        api: client.Client,
+        site: Site,
+        clock: Callable[[], datetime],
+        jitter: random.Random,
     ) -> None:
         self._clock = clock
-        self.view = View(api, self.look_at, jitter)
+        self.view = View(api, self.look_at, jitter, site)
         self._writer = Writer(api, self.view)
         self._queue: queue.Queue[Key] = queue.Queue(
             self.reconcile, WORKERS, jitter, self._is_urgent, metrics.count_reconcile

@@ -12,7 +12,7 @@ from anchorhold import names
 from anchorhold.api.base import first_fault
 from anchorhold.api.run import AgentRunSpec
 from anchorhold.policy.evaluate import ConfigMapFacts
-from anchorhold.policy.grant import BoundPolicy, Refusal, Request
+from anchorhold.policy.grant import BoundPolicy, Refusal, Request, Site
 
 Document = Mapping[str, Any]
 Key = tuple[str, str]
@@ -98,6 +98,7 @@ class Observed:
     policies: tuple[BoundPolicy, ...] | Refusal
     config_maps: Mapping[str, ConfigMapFacts]
     place: int
+    site: Site
     now: datetime
 
 

@@ -17,7 +17,7 @@ from anchorhold.controller.observed import Key, Observed, Pod, Run, read_pod
 from anchorhold.controller.runs import Cells, Runs
 from anchorhold.policy import digest, fence
 from anchorhold.policy.evaluate import ConfigMapFacts
-from anchorhold.policy.grant import BoundPolicy, Refusal
+from anchorhold.policy.grant import BoundPolicy, Refusal, Site
 
 PAGE = 500
 RESYNC_SECONDS = 600.0
@@ -36,8 +36,11 @@ class View:
     little later, and until then nobody may conclude that there is none.
     """
 
-    def __init__(self, api: client.Client, look_at: LookAt, jitter: random.Random) -> None:
+    def __init__(
+        self, api: client.Client, look_at: LookAt, jitter: random.Random, site: Site
+    ) -> None:
         self._api = api
+        self._site = site
         self._jitter = jitter
         self._group = asyncio.TaskGroup()
         self._look_at = look_at
@@ -122,6 +125,7 @@ class View:
             vanished=pod is None and self.launched.get(run.key) == run.uid,
             policies=self.policies_of(run.key[0]) if pod is None else self.holding(run.key[0]),
             config_maps=await self._config_maps(run, pod),
+            site=self._site,
             place=0 if run.finished else self._place_of(run),
             now=now,
         )

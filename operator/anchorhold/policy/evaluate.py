@@ -12,7 +12,7 @@ from anchorhold.api.policy import AgentPolicySpec, Isolation, Seccomp
 from anchorhold.api.run import AgentRunSpec, Input
 from anchorhold.api.status import AppliedPolicy, Effective, Reason
 from anchorhold.policy import checks, digest, quantity
-from anchorhold.policy.grant import BoundPolicy, Grant, GrantedInput, Refusal, Request, Source
+from anchorhold.policy.grant import BoundPolicy, Grant, GrantedInput, Refusal, Request, Site, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ def evaluate(
     request: Request,
     policies: Sequence[BoundPolicy],
     config_maps: Mapping[str, ConfigMapFacts],
+    site: Site,
 ) -> Grant | Refusal:
     """Judge a run by every policy that is bound to its namespace: all of them must allow it.
 
@@ -41,7 +42,7 @@ def evaluate(
         return Refusal(Reason.POLICY_REFUSED, sentence)
     inputs = tuple(granted_input(item, config_maps) for item in request.spec.inputs)
     unfit_ones = (unfit(item, config_maps) for item in inputs)
-    return next(filter(None, unfit_ones), None) or grant(request, policies, inputs)
+    return next(filter(None, unfit_ones), None) or grant(request, policies, inputs, site)
 
 
 def revoked(request: Request, policies: Sequence[BoundPolicy]) -> str | None:
@@ -114,18 +115,22 @@ def unfit(item: GrantedInput, config_maps: Mapping[str, ConfigMapFacts]) -> Refu
 
 
 def grant(
-    request: Request, policies: Sequence[BoundPolicy], inputs: tuple[GrantedInput, ...]
+    request: Request,
+    policies: Sequence[BoundPolicy],
+    inputs: tuple[GrantedInput, ...],
+    site: Site,
 ) -> Grant:
     """Every limit resolved, and the digest over all that is granted, the task included."""
     effective = resolve(request.spec, [policy.spec for policy in policies], inputs)
     placement = policies[0].spec.placement
     parts = (request.spec.model_dump(mode="json"), placement.model_dump(mode="json"))
-    whole = [effective, *parts, request.uid]
+    whole = [effective, *parts, request.uid, site.image]
     return Grant(
         request=request,
         policies=tuple(AppliedPolicy.parse(policy) for policy in applied(policies)),
         inputs=inputs,
         placement=placement,
+        site=site,
         effective=Effective.parse({**effective, "digest": digest.of_value(whole)}),
     )
 

@@ -47,6 +47,16 @@ class GrantedInput:
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """What this installation puts into every cell, whatever its policy: set by the chart.
+
+    `image` is our own image, by digest.
+    """
+
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """Everything that a cell may be and have. Only `policy.evaluate` makes one.
 
@@ -57,6 +67,7 @@ class Grant:
     policies: tuple[AppliedPolicy, ...]
     inputs: tuple[GrantedInput, ...]
     placement: Placement
+    site: Site
     effective: Effective
 
 
