@@ -12,6 +12,8 @@ from pathlib import Path
 from onenode import procfs, shell, waiting
 from onenode.faults import Fault
 
+LAST_STANDARD_FILE = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -50,10 +52,10 @@ def spawn(argv: list[str], log: Path, extra: Mapping[str, str]) -> Process:
 
 def _keep_files() -> None:
     """Hand on no file that our caller left open: `flock make cluster` would never end its lock."""
-    for number in (int(name) for name in os.listdir("/proc/self/fd")):
+    for number in (int(entry.name) for entry in Path("/proc/self/fd").iterdir()):
         with contextlib.suppress(OSError):  # the listing's own is closed by now
-            if number > 2:  # noqa: PLR2004  # the standard ones
-                os.set_inheritable(number, False)
+            if number > LAST_STANDARD_FILE:
+                os.set_inheritable(number, False)  # noqa: FBT003
 
 
 def send(process: Process, number: signal.Signals) -> None:

@@ -155,7 +155,7 @@ def test_whether_a_process_may_be_a_node_s(
 def test_a_component_inherits_no_file_of_its_starters_caller(tmp_path: Path):
     """A lock that `flock` holds for its command must not live as long as the node."""
     with (tmp_path / "lock").open("w") as lock:
-        os.set_inheritable(lock.fileno(), True)
+        os.set_inheritable(lock.fileno(), True)  # noqa: FBT003
         log = tmp_path / "log"
         process = processes.spawn(["ls", "-l", "/proc/self/fd"], log, {})
         os.waitpid(process.pid, 0)
