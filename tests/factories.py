@@ -33,6 +33,7 @@ SITE = Site(
     image="registry.example/anchorhold@sha256:" + "e" * 64,
     canary="10.96.0.20:8443",
     closed=("192.0.2.10:6443",),
+    gateways=1,
 )
 
 CREATED = "2026-01-01T00:00:00Z"
@@ -49,6 +50,19 @@ LIMITS = {
     "workspace": "1Gi",
     "activeRuns": 2,
     "queuedRuns": 3,
+}
+
+
+# A rule of the gateway, as a policy has it.
+RULE: Document = {
+    "name": "model",
+    "host": "api.model.example",
+    "methods": ["POST"],
+    "paths": ["/v1/**"],
+    "env": [
+        {"name": "MODEL_URL", "value": "http://{gateway}/api.model.example/v1"},
+        {"name": "MODEL_KEY", "value": "{token}"},
+    ],
 }
 
 

@@ -7,12 +7,13 @@ import random
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import kopf
 
-from anchorhold import names
+from anchorhold import endpoints, names
 from anchorhold.cluster import client
-from anchorhold.controller import endpoints, metrics, shell
+from anchorhold.controller import metrics, shell
 from anchorhold.controller.loop import Loop
 from anchorhold.policy.grant import Site
 
@@ -40,7 +41,13 @@ def site(environment: Mapping[str, str]) -> Site:
     service = names.CANARY.upper().replace("-", "_")
     canary = f"{environment[f'{service}_SERVICE_HOST']}:{environment[f'{service}_SERVICE_PORT']}"
     closed = tuple(environment["ANCHORHOLD_CLOSED"].split())
-    return Site(environment["ANCHORHOLD_IMAGE"], canary, closed)
+    gateways = int(environment["ANCHORHOLD_GATEWAYS"])
+    return Site(environment["ANCHORHOLD_IMAGE"], canary, closed, gateways)
+
+
+def signing_key() -> bytes:
+    """The key as the kubelet mounts it now. Raises OSError where there is none."""
+    return Path(names.KEYS_DIRECTORY, names.CURRENT_KEY).read_bytes().strip()
 
 
 async def operate(
@@ -49,7 +56,7 @@ async def operate(
     """Run the controller against an API server until `stop` is set, or a signal comes."""
     async with client.session(server) as http:
         api = client.Client(http, server.url, metrics.count_request)
-        loop = Loop(api, installed, clock, random.Random())  # noqa: S311
+        loop = Loop(api, installed, clock, random.Random(), signing_key)  # noqa: S311
         served = await endpoints.serve(lambda: is_healthy(loop), loop.synced.is_set, port)
         try:
             await run_until_stopped(loop, server, stop)

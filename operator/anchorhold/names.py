@@ -11,13 +11,22 @@ SYSTEM_NAMESPACE = "anchorhold-system"
 POLICY_NAMESPACE = "anchorhold-policies"
 CONTROLLER = "anchorhold-controller"
 CANARY = "anchorhold-canary"
+GATEWAY_NAMESPACE = "anchorhold-gateway"
+# The StatefulSet; each of its Pods has a Service of the Pod's own name.
+GATEWAY = "gateway"
+GATEWAY_PORT = 8080
+COMPONENT_LABEL = f"{GROUP}/component"
+POD_NAME_LABEL = "statefulset.kubernetes.io/pod-name"
 
 # Labels and annotations, on cells and what belongs to them.
 RUN_LABEL = f"{GROUP}/run"
 GRANT_ANNOTATION = f"{GROUP}/grant"
 EFFECTIVE_ANNOTATION = f"{GROUP}/effective"
+RULES_ANNOTATION = f"{GROUP}/rules"
 REQUESTED_BY_ANNOTATION = f"{GROUP}/requested-by"
 TENANT_LABEL = f"{GROUP}/tenant"
+# Kubernetes sets it on every namespace, and nobody can change it.
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "anchorhold"
 
@@ -39,6 +48,12 @@ FLOOR_POLICIES = (
     "anchorhold-no-interactive",
 )
 
+# The key that signs the runs' tokens, where the controller and the gateway have it mounted: two
+# files, the second only while a key is being replaced. Both are a Secret of this name.
+SIGNING_KEY = "anchorhold-signing-key"
+KEYS_DIRECTORY = "/run/anchorhold/keys"
+CURRENT_KEY, PREVIOUS_KEY = "current", "previous"
+
 # Inside a cell.
 TASK_DIRECTORY = "/run/anchorhold"
 TASK_KEY = "task"
@@ -46,6 +61,8 @@ INPUTS_DIRECTORY = "/inputs"
 WORKSPACE_DIRECTORY = "/workspace"
 RESULT_PATH = "/dev/termination-log"
 RESULT_VARIABLE = "ANCHORHOLD_RESULT"
+GATEWAY_VARIABLE = "ANCHORHOLD_GATEWAY"
+TOKEN_VARIABLE = "ANCHORHOLD_TOKEN"  # noqa: S105  # a name
 
 # A DNS label has 63 characters; a dash and eight characters of the uid follow the run's name.
 MAX_RUN_NAME = 52

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bed.kube import Document, Kubectl, wait_for
+from onenode import settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CLUSTER = CHECKOUT / ".cluster"
-SYSTEM, POLICIES = "anchorhold-system", "anchorhold-policies"
+SYSTEM, POLICIES, GATEWAY = "anchorhold-system", "anchorhold-policies", "anchorhold-gateway"
 
 
 def say(text: str) -> None:
@@ -62,9 +63,33 @@ class Installation:
         """Our own image, built from this checkout."""
         return self.image("anchorhold/anchorhold", CHECKOUT)
 
-    def controller(self, chart: str = "anchorhold") -> None:
+    @property
+    def envoy_image(self) -> str:
+        """Envoy, from the wheel that `make envoy` got."""
+        where = CHECKOUT / "build" / "envoy" / "envoy" / "_bin"
+        recipe = CHECKOUT / "tests" / "gateway" / "Dockerfile"
+        return self.image("tests/envoy", where, "--file", str(recipe))
+
+    def controller(self, chart: str = "anchorhold", **values: str) -> None:
         """Install the chart with our own image, or bring it up to date."""
-        self.chart("anchorhold", chart, **{"image.reference": self.controller_image})
+        self.chart("anchorhold", chart, **{"image.reference": self.controller_image, **values})
+
+    def gateway(self, replicas: int = 1) -> None:
+        """The same with a gateway, for which one address of `world` is as good as the internet."""
+        good, _ = settings.WORLD_TLS[0]
+        authorities = (CLUSTER / "node" / "pki" / "ca.crt").read_text(encoding="ascii")
+        values = {
+            "envoyImage": self.envoy_image,
+            "replicas": str(replicas),
+            "reachable[0]": f"{good}/32",
+            "nameServers[0]": settings.NAME_SERVER[0],
+            "certificateAuthorities": authorities,
+            # The node has two processors for everything.
+            "resources.cpu": "150m",
+        }
+        self.controller(**{f"gateway.{key}": value for key, value in values.items()})
+        words = ("rollout", "status", "statefulset/gateway", "--timeout=120s")
+        self.kubectl("--namespace", GATEWAY, *words)
 
     def tenant(
         self, namespace: str, *policies: str, authors: tuple[str, ...] = (), **values: str

@@ -19,7 +19,32 @@ def longest_name(number: int) -> str:
     return f"n{number:03}".ljust(253, "x")
 
 
+def input_name(number: int) -> str:
+    """The name of an input, of the greatest length."""
+    return f"i{number:02}".ljust(40, "x")
+
+
+def environment() -> list[Document]:
+    """As many variables as a run may have."""
+    return [
+        {"name": f"V{number:02}".ljust(128, "x"), "value": LONGEST_WORD} for number in range(32)
+    ]
+
+
+def egress_rule(number: int) -> Document:
+    """A rule that is as long as can be."""
+    return {
+        "name": input_name(number),
+        "host": f"{number:02}".ljust(63, "x") + ".example.com",
+        "ports": list(range(1, 9)),
+        "methods": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+        "paths": [f"/{place:02}".ljust(128, "x") for place in range(16)],
+        "env": environment()[:8],
+    }
+
+
 # As many entries as the CRD takes, and as long: what admission rules cost depends on it.
+RULES = 16
 POLICY: Document = {
     "images": [{"reference": reference("agents", number)} for number in range(64)],
     "inputs": {
@@ -27,6 +52,7 @@ POLICY: Document = {
         "persistentVolumeClaims": [{"name": longest_name(number)} for number in range(64)],
         "images": [{"reference": reference("data", number)} for number in range(64)],
     },
+    "egress": {"rules": [egress_rule(number) for number in range(32)]},
     "placement": {
         "nodeSelector": {
             f"example.com/{n}".ljust(75, "x"): f"{n}".ljust(63, "x") for n in range(8)
@@ -54,13 +80,6 @@ def unlisted(kind: str) -> str:
     return str(source(kind, 64)[SOURCE_FIELD[kind]])
 
 
-def environment() -> list[Document]:
-    """As many variables as a run may have."""
-    return [
-        {"name": f"V{number:02}".ljust(128, "x"), "value": LONGEST_WORD} for number in range(32)
-    ]
-
-
 def largest_run(namespace: str, kind: str) -> tuple[Document, list[Document]]:
     """The run, and what its inputs read: the last entries of the policy's list."""
     run = twin("run").posted(namespace)
@@ -72,6 +91,7 @@ def largest_run(namespace: str, kind: str) -> tuple[Document, list[Document]]:
         "args": [LONGEST_WORD] * 32,
         "env": environment(),
         "inputs": [{"name": input_name(n), kind: item} for n, item in enumerate(sources)],
+        "egress": {"rules": [{"name": input_name(31 - n)} for n in range(RULES)]},
     }
     return run, sources
 
@@ -82,6 +102,8 @@ def largest_pod(namespace: str, kind: str) -> tuple[Document, list[Document]]:
     sources = [source(kind, 63 - number) for number in range(INPUTS)]
     more = {"readOnly": True} if kind == "persistentVolumeClaim" else {}
     pod["metadata"]["annotations"]["anchorhold.dev/effective"] = "x" * 32_768
+    rules = (f"{input_name(31 - n)}=sha256:{n:064x}" for n in range(RULES))
+    pod["metadata"]["annotations"]["anchorhold.dev/rules"] = " ".join(rules)
     pod["spec"]["volumes"][3:] = [
         {"name": f"input-{input_name(n)}", kind: item | more} for n, item in enumerate(sources)
     ]
@@ -108,8 +130,3 @@ def largest_pod(namespace: str, kind: str) -> tuple[Document, list[Document]]:
 def largest_placement() -> Document:
     """The place of its cell."""
     return {key: POLICY["placement"][key] for key in ("nodeSelector", "tolerations")}
-
-
-def input_name(number: int) -> str:
-    """The name of an input, of the greatest length."""
-    return f"i{number:02}".ljust(40, "x")

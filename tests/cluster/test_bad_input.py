@@ -6,10 +6,11 @@ import pytest
 import yaml
 
 from agents import Agents, Controller
+from anchorhold.api import egress
 from anchorhold.api.policy import RESERVED as RESERVED_POLICY
 from anchorhold.api.run import RESERVED as RESERVED_RUN
 from bad_input import REFUSED, asked
-from bed.kube import Kubectl, RefusedError
+from bed.kube import Document, Kubectl, RefusedError
 
 
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: row["kind"])
@@ -24,22 +25,37 @@ def test_bad_input_is_refused_at_once(agents: Agents, kubectl: Kubectl, row: dic
         assert words in str(refusal.value)
 
 
-VALUES = {
-    "skills": [{"name": "a"}],
-    "ttlSecondsAfterFinished": 60,
-    "cancel": True,
-    "runtimeClassName": "gvisor",
-    "minRetentionSeconds": 60,
-}
+VALUES = {"skills": [{"name": "a"}], "runtimeClassName": "gvisor"}
+RULE = {"name": "model", "host": "model.test", "methods": ["GET"], "paths": ["/"]}
+ASKED = {"rules": [{"name": "model"}]}
+# What is given, and what is said to it.
+NOT_OF_A_RUN: list[tuple[Document, str]] = [
+    *(({field: VALUES.get(field, {})}, says) for field, says in RESERVED_RUN.items()),
+    *(({"egress": {**ASKED, field: {}}}, says) for field, says in egress.RESERVED_ASKED.items()),
+]
+NOT_OF_A_POLICY: list[tuple[Document, str]] = [
+    *(({field: VALUES.get(field, {})}, says) for field, says in RESERVED_POLICY.items()),
+    *(({"egress": {field: {}}}, says) for field, says in egress.RESERVED_EGRESS.items()),
+    *(
+        ({"egress": {"rules": [{**RULE, field: {}}]}}, says)
+        for field, says in egress.RESERVED_RULE.items()
+    ),
+    *(
+        ({"egress": {"rules": [{**RULE, "mode": mode}]}}, "`mode` must be 'Reverse'")
+        for mode in ("Connect", "Intercept")
+    ),
+]
 
 
-@pytest.mark.parametrize("field", RESERVED_RUN)
-def test_a_field_of_a_run_that_nothing_enforces_is_refused(agents: Agents, field: str):
+@pytest.mark.parametrize(("given", "says"), NOT_OF_A_RUN, ids=str)
+def test_a_field_of_a_run_that_nothing_enforces_is_refused(
+    agents: Agents, given: Document, says: str
+):
     """Nothing is accepted that would be ignored."""
     with pytest.raises(RefusedError) as refusal:
-        agents.submit(**{field: VALUES.get(field, {})})
+        agents.submit(**given)
 
-    assert RESERVED_RUN[field] in str(refusal.value)
+    assert says in str(refusal.value)
 
 
 def test_an_input_from_another_run_is_refused(agents: Agents):
@@ -48,19 +64,28 @@ def test_an_input_from_another_run_is_refused(agents: Agents):
         agents.submit(inputs=[{"name": "a", "run": {"name": "other"}}])
 
 
-@pytest.mark.parametrize("field", RESERVED_POLICY)
+@pytest.mark.parametrize(("given", "says"), NOT_OF_A_POLICY, ids=str)
 def test_a_field_of_a_policy_that_nothing_enforces_is_refused(
-    kubectl: Kubectl, tenant: str, field: str
+    kubectl: Kubectl, tenant: str, given: Document, says: str
 ):
     """A restriction that would be ignored is worse than none."""
     policy = kubectl.get("agentpolicy", tenant, "anchorhold-policies")
     assert policy is not None
-    policy["spec"][field] = VALUES.get(field, {})
+    policy["spec"] |= given
 
     with pytest.raises(RefusedError) as refusal:
         kubectl("replace", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(policy))
 
-    assert RESERVED_POLICY[field] in str(refusal.value)
+    assert says in str(refusal.value)
+
+
+def test_a_policy_with_a_rule_of_the_gateway_is_taken(kubectl: Kubectl, tenant: str):
+    """The control: what is refused above is refused for the field that was added."""
+    policy = kubectl.get("agentpolicy", tenant, "anchorhold-policies")
+    assert policy is not None
+    policy["spec"]["egress"] = {"rules": [RULE]}
+
+    kubectl("replace", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(policy))
 
 
 @pytest.mark.parametrize(("field", "value"), [("isolation", "RuntimeClass"), ("seccomp", "Agent")])

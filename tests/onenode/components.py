@@ -47,7 +47,7 @@ def components(places: Places, programs: Mapping[str, Path]) -> dict[str, Compon
         Component(name, (str(programs[name]), *line), environment={"NODE_NAME": settings.NODE_NAME})
         for name, line in lines.items()
     ]
-    return {each.name: each for each in [_world(), *_registries(places), *found]}
+    return {each.name: each for each in [_world(places), *_registries(places), *found]}
 
 
 def _etcd(places: Places) -> tuple[str, ...]:
@@ -138,8 +138,8 @@ def _registries(places: Places) -> list[Component]:
     ]
 
 
-def _world() -> Component:
-    return Component("world", _WORLD, settings.WORLD_NETWORK)
+def _world(places: Places) -> Component:
+    return Component("world", (*_WORLD, "serve", str(places.pki)), settings.WORLD_NETWORK)
 
 
 def world_check() -> tuple[str, ...]:

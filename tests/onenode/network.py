@@ -61,7 +61,9 @@ def _link_to_world() -> None:
         "peer", "name", "eth0", "netns", settings.WORLD_NETWORK)  # fmt: skip
     run(*node, "ip", "address", "add", f"{gateway}/24", "dev", "world")
     run(*node, "ip", "link", "set", "world", "up")
-    for address, _ in settings.WORLD_SERVERS:
+    for address in sorted(
+        {address for address, _ in (*settings.WORLD_SERVERS, *settings.WORLD_TLS)}
+    ):
         length = 24 if address == first else 32
         run(*world, "ip", "address", "add", f"{address}/{length}", "dev", "eth0")
     run(*world, "ip", "link", "set", "eth0", "up")

@@ -28,8 +28,10 @@ _API_NAMES = (
     f"IP:{settings.FIRST_SERVICE},IP:{settings.NODE_ADDRESS}"
 )
 _NODE_NAMES = f"DNS:{settings.NODE_NAME},IP:{settings.NODE_ADDRESS}"
+_WORLD_NAMES = ",".join(f"DNS:{name}" for name in settings.WORLD_NAMES)
 
 IDENTITIES = (
+    Identity("world", "/CN=world", _WORLD_NAMES),
     Identity("apiserver", "/CN=kube-apiserver", _API_NAMES),
     Identity("kubelet", f"/O=system:nodes/CN=system:node:{settings.NODE_NAME}", _NODE_NAMES),
     Identity("admin", "/O=system:masters/CN=admin"),

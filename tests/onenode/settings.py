@@ -27,3 +27,23 @@ DNS_SERVICE = "10.96.0.10"
 # Documentation ranges and the cloud metadata address: what an unfenced Pod finds outside.
 WORLD_GATEWAY = "203.0.113.1"
 WORLD_SERVERS = (("203.0.113.10", 8080), ("169.254.169.254", 80), ("198.51.100.20", 443))
+
+# The same by TLS, under the names below: the first is where the gateway may go, no other address.
+WORLD_TLS = (("203.0.113.10", 443), ("169.254.169.254", 443), ("198.51.100.30", 443))
+NAME_SERVER = ("203.0.113.10", 53)
+_GOOD, _METADATA, _OTHER = "203.0.113.10", "169.254.169.254", "198.51.100.30"
+# What each name leads to; of several answers, one after the other, the last one for ever.
+WORLD_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "model.test": ((_GOOD,),),
+    "files.test": ((_GOOD,),),
+    "a.wild.test": ((_GOOD,),),
+    "metadata.test": ((_METADATA,),),
+    "forbidden.test": ((_OTHER,),),
+    "api-server.test": ((NODE_ADDRESS,),),
+    "service.test": ((FIRST_SERVICE,),),
+    "loopback.test": (("127.0.0.1",),),
+    "mixed.test": ((_GOOD, _OTHER),),
+    "mapped.test": ((_GOOD, f"::ffff:{_METADATA}"),),
+    "link-local.test": ((_GOOD, "fe80::1"),),
+    "rebinding.test": ((_GOOD,), (_OTHER,)),
+}

@@ -1,23 +1,37 @@
 """The internet as far as the node sees it: servers that answer everybody and write down who came.
 
-`python3 -m onenode.world` runs in the network namespace `world`; a refusal means something only
-because this would have answered.
+`python3 -m onenode.world serve PKI` runs in the network namespace `world`; a refusal means
+something only because this would have answered. It also serves the names of `settings`, and the
+scripted model server.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.server
+import json
 import socket
 import socketserver
+import ssl
 import sys
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
-from onenode import settings
+from onenode import scripted, settings
+from onenode.nameserver import NameServer
+
+CHUNK = b"x" * 65_536
+# RFC 6455: what a server adds to a client's key, and a frame of text that is not split.
+WEBSOCKET_GUID, TEXT_FRAME = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", 0x81
 
 
 class Server(http.server.ThreadingHTTPServer):
     """Logs every connection, so that one without a request counts as a visit too."""
+
+    tls: ssl.SSLContext | None = None
 
     def server_bind(self) -> None:
         """Bind, without asking for a name: there is no name server, and the wait is long."""
@@ -29,32 +43,114 @@ class Server(http.server.ThreadingHTTPServer):
         print(f"{client_address[0]} connected to {server}", flush=True)
         return super().verify_request(request, client_address)
 
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Shake hands in the connection's own thread, if at all."""
+        if self.tls is None:
+            super().finish_request(request, client_address)
+            return
+        try:
+            with self.tls.wrap_socket(request, server_side=True) as wrapped:
+                super().finish_request(wrapped, client_address)
+        except OSError as error:
+            print(f"{client_address[0]} hung up: {error}", flush=True)
+
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers any request with the address that it came from."""
+    """Answers any request with the address that it came from, and some with more."""
+
+    protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
-        """Read what was sent and say who was seen."""
-        size = int(self.headers.get("Content-Length") or 0)
-        self.rfile.read(size)
-        body = f"world saw {self.client_address[0]}\n".encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body if self.command != "HEAD" else b"")
+        """Read what was sent, and answer by the path."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = self.path.partition("?")[0]
+        if path in scripted.PROTOCOLS and self.command == "POST":
+            self._play(scripted.PROTOCOLS[path], json.loads(body))
+        elif path.startswith("/bytes/"):
+            self._bytes(int(path.rpartition("/")[2]))
+        elif path == "/ticks":
+            self._ticks(int(self.path.rpartition("=")[2]))
+        elif path == "/websocket":
+            self._echo_frames()
+        elif path == "/echo":
+            seen = {"method": self.command, "path": self.path, "headers": dict(self.headers)}
+            self._send(json.dumps({**seen, "body": len(body)}).encode())
+        else:
+            self._send(f"world saw {self.client_address[0]}\n".encode())
 
     # The names that http.server looks for.
     do_GET = do_HEAD = do_POST = answer  # noqa: N815
     do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Write the source and the request."""
-        print(f"{self.client_address[0]} {format % args}", flush=True)
+        """Write the source, the host that was asked for, and the request."""
+        host = self.headers.get("Host", "-") if hasattr(self, "headers") else "-"
+        print(f"{self.client_address[0]} {format % args} for {host}", flush=True)
+
+    def _send(self, body: bytes, kind: str = "application/json") -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body if self.command != "HEAD" else b"")
+
+    def _play(self, script: scripted.OpenAI | scripted.Anthropic, asked: dict[str, Any]) -> None:
+        if not asked.get("stream"):
+            self._send(json.dumps(script.whole(asked)).encode())
+            return
+        self._begin_stream()
+        for name, event in script.stream(asked):
+            head = f"event: {name}\n" if name else ""
+            self._piece(f"{head}data: {json.dumps(event)}\n\n".encode())
+        if isinstance(script, scripted.OpenAI):
+            self._piece(b"data: [DONE]\n\n")
+        self._piece(b"")
+
+    def _ticks(self, count: int) -> None:
+        """Some events, a little apart, each with the moment that it was sent."""
+        self._begin_stream()
+        for _ in range(count):
+            self._piece(f"data: {time.time()}\n\n".encode())
+            time.sleep(0.2)
+        self._piece(b"")
+
+    def _begin_stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _piece(self, content: bytes) -> None:
+        self.wfile.write(f"{len(content):x}\r\n".encode() + content + b"\r\n")
+        self.wfile.flush()
+
+    def _bytes(self, count: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(count))
+        self.end_headers()
+        for left in range(count, 0, -len(CHUNK)):
+            self.wfile.write(CHUNK[:left])
+
+    def _echo_frames(self) -> None:
+        """A WebSocket that sends one short message back and closes."""
+        key = self.headers["Sec-WebSocket-Key"] + WEBSOCKET_GUID
+        accept = base64.b64encode(hashlib.sha1(key.encode()).digest())  # noqa: S324  # RFC 6455
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", accept.decode())
+        self.end_headers()
+        _, length = self.rfile.read(2)
+        mask = self.rfile.read(4)
+        masked = self.rfile.read(length & 0x7F)
+        text = bytes(byte ^ mask[place % 4] for place, byte in enumerate(masked))
+        self.wfile.write(bytes([TEXT_FRAME, len(text)]) + text)
+        self.close_connection = True
 
 
 def answers() -> bool:
     """Say whether every server accepts connections; to be run where they should be reachable."""
-    for server in settings.WORLD_SERVERS:
+    for server in (*settings.WORLD_SERVERS, *settings.WORLD_TLS):
         try:
             socket.create_connection(server, timeout=1).close()
         except OSError:
@@ -62,14 +158,28 @@ def answers() -> bool:
     return True
 
 
-def serve() -> None:
+def tls(pki: Path) -> ssl.SSLContext:
+    """What makes a server speak TLS under the names of the world."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki / "world.crt", pki / "world.key")
+    return context
+
+
+def serve(pki: Path) -> None:
     """Serve on every address of the world."""
-    servers = [Server(address, Handler) for address in settings.WORLD_SERVERS]
-    for server in servers:
-        threading.Thread(target=server.serve_forever).start()
+    servers: list[socketserver.BaseServer] = [
+        Server(address, Handler) for address in settings.WORLD_SERVERS
+    ]
+    for address in settings.WORLD_TLS:
+        server = Server(address, Handler)
+        server.tls = tls(pki)
+        servers.append(server)
+    servers.append(NameServer(settings.NAME_SERVER, settings.WORLD_NAMES))
+    for each in servers:
+        threading.Thread(target=each.serve_forever).start()
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["check"]:
         sys.exit(not answers())
-    serve()
+    serve(Path(sys.argv[2]))

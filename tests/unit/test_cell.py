@@ -5,13 +5,16 @@ import json
 import pytest
 
 from anchorhold import names
-from anchorhold.cell import metadata, pod, task
+from anchorhold.cell import environment, metadata, network, pod, task
+from anchorhold.policy import fence, identity
 from anchorhold.policy.evaluate import ConfigMapFacts
 from anchorhold.policy.grant import Grant
+from anchorhold.policy.window import Window
 from factories import (
     DATA_IMAGE,
     OTHER_UID,
     POD_NAME,
+    RULE,
     UID,
     CheckGolden,
     make_grant,
@@ -43,6 +46,9 @@ PLACEMENT = {
 }
 
 
+WAY_OUT = Window("10.96.0.30:8080", identity.token(b"key", UID))
+
+
 def full_grant() -> Grant:
     """A run that uses everything there is."""
     request = make_request(
@@ -53,14 +59,57 @@ def full_grant() -> Grant:
         workspace={"sizeLimit": "512Mi"},
         resources={"cpu": "500m", "memory": "256Mi"},
         activeDeadlineSeconds=300,
+        egress={"rules": [{"name": "model"}]},
     )
-    policies = read_policies(make_policy(inputs=ALLOWED, placement=PLACEMENT))
+    policies = read_policies(
+        make_policy(inputs=ALLOWED, placement=PLACEMENT, egress={"rules": [RULE]})
+    )
     return make_grant(request, policies, FACTS)
 
 
 def test_the_cell_is_this_pod(check_golden: CheckGolden):
     """A difference here is a security review."""
-    check_golden("pod.yaml", pod.pod(full_grant()))
+    check_golden("pod.yaml", pod.pod(full_grant(), WAY_OUT))
+
+
+def test_the_opening_in_the_wall_is_this_network_policy(check_golden: CheckGolden):
+    check_golden("networkpolicy.yaml", network.network_policy(full_grant()))
+
+
+def test_the_opening_is_none_that_counts_as_a_hole():
+    """Whoever makes it and whoever looks for holes mean the same."""
+    opening = network.network_policy(full_grant())
+
+    assert fence.read_wall(opening) is fence.Wall.NEITHER
+
+
+def test_a_token_is_in_no_record_of_a_cell():
+    """Not in what is logged of a window, nor in the annotations that the status is made of."""
+    made = pod.pod(full_grant(), WAY_OUT)
+
+    assert WAY_OUT.token not in repr(WAY_OUT)
+    assert WAY_OUT.token not in json.dumps(made["metadata"])
+
+
+def test_a_rule_s_variables_win_over_those_of_a_run():
+    """A run that sets the model's address itself would send its token there."""
+    request = make_request(
+        env=[{"name": "MODEL_URL", "value": "http://elsewhere"}, {"name": "OTHER", "value": "1"}],
+        egress={"rules": [{"name": "model"}]},
+    )
+    grant = make_grant(request, read_policies(make_policy(egress={"rules": [RULE]})))
+
+    (agent,) = pod.pod(grant, WAY_OUT)["spec"]["containers"]
+
+    assert {item["name"]: item["value"] for item in agent["env"]} == {
+        "MODEL_URL": "http://10.96.0.30:8080/api.model.example/v1",
+        "MODEL_KEY": WAY_OUT.token,
+        "OTHER": "1",
+        "HOME": "/workspace",
+        "ANCHORHOLD_RESULT": "/dev/termination-log",
+        "ANCHORHOLD_GATEWAY": "10.96.0.30:8080",
+        "ANCHORHOLD_TOKEN": WAY_OUT.token,
+    }
 
 
 def test_the_smallest_cell_is_this_pod(check_golden: CheckGolden):
@@ -106,7 +155,7 @@ def test_what_a_run_owns_is_owned_without_rights_on_the_run():
     ],
 )
 def test_text_of_a_run_is_literal(text: str, escaped: str):
-    assert pod.literal(text) == escaped
+    assert environment.literal(text) == escaped
 
 
 def test_the_disk_of_a_cell_is_its_workspace_and_its_log():

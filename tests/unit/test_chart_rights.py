@@ -6,12 +6,21 @@ import yaml
 from anchorhold import names
 
 TABLE = yaml.safe_load((charts.ROOT / "tests/cluster/rights.yaml").read_text(encoding="utf-8"))
-RIGHTS: dict[tuple[str, str], dict[str, str]] = {
+RIGHTS: dict[tuple[str, ...], dict[str, str]] = {
     # The controller's are a table that is tried on a real API server too.
     ("ClusterRole", names.CONTROLLER): TABLE["granted"]["everywhere"],
     ("ClusterRole", f"{names.CONTROLLER}-tenant"): TABLE["granted"]["tenant"],
     ("ClusterRole", f"{names.CONTROLLER}-ending"): TABLE["granted"]["left"],
-    ("Role", names.CONTROLLER): TABLE["granted"]["policies"],
+    ("Role", names.CONTROLLER, names.POLICY_NAMESPACE): TABLE["granted"]["policies"],
+    ("Role", names.CONTROLLER, names.GATEWAY_NAMESPACE): TABLE["granted"]["gateway"],
+    ("ClusterRole", "anchorhold-gateway"): {
+        "anchorhold.dev/agentruns": "get list watch",
+        "admissionregistration.k8s.io/validatingadmissionpolicybindings": "get list watch",
+    },
+    ("ClusterRole", "anchorhold-gateway-tenant"): {"/pods": "get list watch"},
+    ("Role", "anchorhold-gateway", names.POLICY_NAMESPACE): {
+        "anchorhold.dev/agentpolicies": "get list watch",
+    },
     ("ClusterRole", "anchorhold-author"): {
         "anchorhold.dev/agentruns": "create delete get list patch update watch",
         "/configmaps": "create delete get list watch",
@@ -20,7 +29,7 @@ RIGHTS: dict[tuple[str, str], dict[str, str]] = {
         "/pods/log": "get list watch",
         "/events": "get list watch",
     },
-    ("Role", "anchorhold-policy-admin"): {
+    ("Role", "anchorhold-policy-admin", names.POLICY_NAMESPACE): {
         "anchorhold.dev/agentpolicies": "create delete get list patch update watch"
     },
 }
@@ -29,7 +38,16 @@ RIGHTS: dict[tuple[str, str], dict[str, str]] = {
 def test_the_rights_are_exactly_those_of_the_design():
     """DESIGN §2: a new right must be written here too."""
     found = {
-        (document["kind"], document["metadata"]["name"]): charts.granted(document)
+        tuple(
+            filter(
+                None,
+                (
+                    document["kind"],
+                    document["metadata"]["name"],
+                    document["metadata"].get("namespace"),
+                ),
+            )
+        ): charts.granted(document)
         for document in charts.platform()
         if document["kind"] in ("Role", "ClusterRole")
     }
@@ -83,6 +101,7 @@ def test_the_controller_has_rights_in_two_places_only():
     assert bindings == [
         ("ClusterRoleBinding", None, names.CONTROLLER),
         ("RoleBinding", names.POLICY_NAMESPACE, names.CONTROLLER),
+        ("RoleBinding", names.GATEWAY_NAMESPACE, names.CONTROLLER),
         ("RoleBinding", "team-a", f"{names.CONTROLLER}-ending"),
         ("RoleBinding", "team-a", f"{names.CONTROLLER}-tenant"),
     ]

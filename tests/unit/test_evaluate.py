@@ -7,18 +7,21 @@ import pytest
 from anchorhold.api.status import Reason
 from anchorhold.policy import checks
 from anchorhold.policy.evaluate import (
+    NO_GATEWAY,
     ConfigMapFacts,
     conflict,
     evaluate,
     longest_deadline,
+    of_rule,
     revoked,
     shortest_retention,
 )
-from anchorhold.policy.grant import Grant, GrantedInput, Refusal, Source
+from anchorhold.policy.grant import Grant, GrantedInput, Refusal, Site, Source
 from factories import (
     DATA_IMAGE,
     IMAGE,
     OTHER_IMAGE,
+    RULE,
     SITE,
     make_grant,
     make_policy,
@@ -49,6 +52,7 @@ def test_what_a_run_leaves_out_is_the_limit():
         "isolation": "UserNamespace",
         "seccomp": "RuntimeDefault",
         "inputs": (),
+        "rules": (),
     }
 
 
@@ -243,6 +247,78 @@ def test_a_grant_is_placed_as_the_policies_say():
     assert make_grant(policies=policies).placement == policies[0].spec.placement
 
 
+# --- What a run may reach -------------------------------------------------------------------------
+
+ASKS: dict[str, Any] = {"egress": {"rules": [{"name": "model"}]}}
+ALLOWS: dict[str, Any] = {"egress": {"rules": [{**RULE, "name": "other"}, RULE]}}
+
+
+def test_a_run_is_granted_the_rules_that_it_asks_for_as_the_policy_has_them():
+    policies = read_policies(make_policy(**ALLOWS))
+
+    grant = make_grant(make_request(**ASKS), policies)
+
+    (_, wanted) = policies[0].spec.egress.rules
+    assert grant.rules == (wanted,)
+    assert [(r.name, r.digest) for r in grant.effective.rules] == [("model", of_rule(wanted))]
+    assert grant.gateway == "gateway-0"
+
+
+def test_a_run_that_asks_for_nothing_has_no_gateway():
+    grant = make_grant(policies=read_policies(make_policy(**ALLOWS)))
+
+    assert (grant.rules, grant.effective.rules, grant.gateway) == ((), (), "")
+
+
+def test_the_digest_of_a_grant_covers_what_its_rules_say():
+    one, other = (
+        make_grant(make_request(**ASKS), read_policies(make_policy(egress={"rules": [rule]})))
+        for rule in (RULE, {**RULE, "paths": ["/v2/**"]})
+    )
+
+    assert one.effective.digest != other.effective.digest
+
+
+def test_a_run_that_asks_for_a_rule_that_one_policy_lacks_is_refused():
+    policies = read_policies(make_policy(**ALLOWS), make_policy({"name": "narrow"}))
+
+    verdict = evaluate(make_request(**ASKS), policies, {}, SITE)
+
+    assert verdict == Refusal(
+        Reason.POLICY_REFUSED,
+        "`egress.rules['model'].name` must be a rule that the policy lists (AgentPolicy 'narrow')",
+    )
+
+
+def test_a_budget_that_nothing_keeps_is_refused():
+    asked = {"egress": {**ASKS["egress"], "budget": {"requests": 1}}}
+
+    verdict = evaluate(make_request(**asked), read_policies(make_policy(**ALLOWS)), {}, SITE)
+
+    assert isinstance(verdict, Refusal)
+    assert "`budget` is not supported yet" in verdict.message
+
+
+def test_rules_of_one_name_must_be_the_same_in_every_policy():
+    changed = {"egress": {"rules": [{**RULE, "paths": ["/v2/**"]}]}}
+    policies = read_policies(make_policy(**ALLOWS), make_policy({"name": "b"}, **changed))
+
+    assert conflict(policies) == Refusal(
+        Reason.POLICY_CONFLICT, "`egress.rules['model']` must be the same in every AgentPolicy"
+    )
+    assert conflict(read_policies(make_policy(**ALLOWS), make_policy(**ALLOWS))) is None
+
+
+def test_where_there_is_no_gateway_no_run_is_granted_one():
+    nowhere = Site(image=SITE.image, canary=SITE.canary, closed=(), gateways=0)
+    policies = read_policies(make_policy(**ALLOWS))
+
+    refusal = evaluate(make_request(**ASKS), policies, {}, nowhere)
+
+    assert refusal == Refusal(Reason.POLICY_REFUSED, NO_GATEWAY)
+    assert isinstance(evaluate(make_request(), policies, {}, nowhere), Grant)
+
+
 # --- Policies that cannot hold together -----------------------------------------------------------
 
 PLACED = {"nodeSelector": {"pool": "agents"}}
@@ -320,14 +396,18 @@ def test_the_tightest_of_all_policies_bounds_deadline_and_retention():
 
 # --- What ends a running run ----------------------------------------------------------------------
 
-DATA = {"inputs": [{"name": "data", "image": {"reference": DATA_IMAGE}}]}
-LISTED = {"inputs": {"images": [{"reference": DATA_IMAGE}]}}
-# A check -> the policy under which it fails for a run with an image as input, and its sentence.
+DATA = {
+    "inputs": [{"name": "data", "image": {"reference": DATA_IMAGE}}],
+    "egress": {"rules": [{"name": "model"}]},
+}
+LISTED = {"inputs": {"images": [{"reference": DATA_IMAGE}]}, "egress": {"rules": [RULE]}}
+# A check -> the policy under which it fails for a run with an image as input and a rule of the
+# gateway, and its sentence.
 REVOCATIONS: dict[checks.Check, tuple[dict[str, Any], str]] = {
     checks.policy_is_not_suspended: ({**LISTED, "suspend": True}, "the policy is suspended"),
     checks.nothing_reserved_is_set: (
-        {**LISTED, "egress": {}},
-        "`egress` is not supported yet: remove the field, runs have no network",
+        {**LISTED, "egress": {"rules": [RULE], "budget": {}}},
+        "`budget` is not supported yet: remove the field",
     ),
     checks.isolation_is_supported: (
         {**LISTED, "isolation": "RuntimeClass"},
@@ -338,8 +418,16 @@ REVOCATIONS: dict[checks.Check, tuple[dict[str, Any], str]] = {
         f"`image` '{IMAGE}' must be an image that the policy lists",
     ),
     checks.image_inputs_are_listed: (
-        {"inputs": {"images": [{"reference": OTHER_IMAGE}]}},
+        {**LISTED, "inputs": {"images": [{"reference": OTHER_IMAGE}]}},
         f"`inputs['data'].image.reference` '{DATA_IMAGE}' must be an image that the policy lists",
+    ),
+    checks.modes_are_supported: (
+        {**LISTED, "egress": {"rules": [{**RULE, "mode": "Connect"}]}},
+        "`egress.rules['model'].mode` 'Connect' is not supported yet",
+    ),
+    checks.rules_are_listed: (
+        {**LISTED, "egress": {"rules": [{**RULE, "name": "other"}]}},
+        "`egress.rules['model'].name` must be a rule that the policy lists",
     ),
 }
 

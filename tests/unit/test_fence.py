@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from anchorhold import names
 from anchorhold.api.status import AgentRunStatus, Reason
-from anchorhold.policy import fence
+from anchorhold.policy import fence, window
 from anchorhold.policy.fence import Binding, Fence, Wall
 from anchorhold.policy.grant import BoundPolicy, Refusal
 from factories import make_policy, read_policies
@@ -241,6 +241,7 @@ def test_whether_an_admission_policy_denies_that(spec: dict[str, Any], expected:
 
 
 BOTH = ["Ingress", "Egress"]
+OPENING = window.opening("1b4e28ba-2fa1-41d2-883f-0016d3cca427", "gateway-0")
 
 
 @pytest.mark.parametrize(
@@ -278,6 +279,24 @@ BOTH = ["Ingress", "Egress"]
             {"podSelector": {"matchLabels": {"a": "b"}}, "policyTypes": BOTH},
             Wall.NEITHER,
             id="selects some Pods",
+        ),
+        pytest.param(OPENING, Wall.NEITHER, id="lets one run reach its gateway"),
+        pytest.param(
+            {**OPENING, "policyTypes": BOTH, "ingress": [{}]}, Wall.OPENS, id="and the way in"
+        ),
+        pytest.param(
+            {**OPENING, "podSelector": {}}, Wall.OPENS, id="lets every Pod reach a gateway"
+        ),
+        pytest.param({**OPENING, "egress": OPENING["egress"] * 2}, Wall.OPENS, id="opens it twice"),
+        pytest.param(
+            {**OPENING, "egress": [{"to": OPENING["egress"][0]["to"]}]},
+            Wall.OPENS,
+            id="opens every port of a gateway",
+        ),
+        pytest.param(
+            {**OPENING, "egress": [{**OPENING["egress"][0], "to": []}]},
+            Wall.OPENS,
+            id="opens the gateway's port everywhere",
         ),
         pytest.param(
             {

@@ -1,10 +1,13 @@
 """What runs in a cell before the agent: what it compares, what it tries, what it says."""
 
+import http.server
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -17,6 +20,8 @@ NOWHERE = {
     "ANCHORHOLD_NODE_ADDRESSES": "127.0.0.1",
     "ANCHORHOLD_CANARY": "127.0.0.1:1",
     "ANCHORHOLD_CLOSED": "",
+    "ANCHORHOLD_GATEWAY": "",
+    "ANCHORHOLD_TOKEN": "",
     "ANCHORHOLD_DIGESTS": "{}",
     "ANCHORHOLD_ISOLATION": "RuntimeClass",
 }
@@ -35,6 +40,7 @@ def _alone_and_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boundary, "link_local", set)
     monkeypatch.setattr(boundary, "heard", lambda *_: set())
     monkeypatch.setattr(netgate, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(netgate, "GATEWAY_SECONDS", 0.0)
 
 
 def mount(folder: Path, **files: str) -> Path:
@@ -141,6 +147,54 @@ def test_a_netgate_says_what_it_saw_and_ends(
     assert ended.value.code == code
     said = json.loads((tmp_path / "word").read_text(encoding="ascii"))
     assert bool(said["reason"]) == bool(code)
+
+
+class Gateway(http.server.BaseHTTPRequestHandler):
+    """Knows one token, and that only when it is asked for the second time."""
+
+    shown: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.shown.append(self.headers["Authorization"])
+        known = self.shown.count("Bearer known") > 1
+        self.send_response(200 if known and self.path == "/" else 401)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def gateway() -> Iterator[str]:
+    """A gateway that learns of a cell a moment late."""
+    Gateway.shown.clear()
+    with http.server.HTTPServer(("127.0.0.1", 0), Gateway) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_agent_starts_once_the_gateway_knows_its_token(
+    gateway: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(netgate, "GATEWAY_SECONDS", 60.0)
+    environment = {**NOWHERE, "ANCHORHOLD_GATEWAY": gateway, "ANCHORHOLD_TOKEN": "known"}
+
+    assert netgate.judge(environment)["reason"] == ""
+    assert Gateway.shown == ["Bearer known"] * 2
+
+
+@pytest.mark.parametrize("where", ["a gateway", "nobody"])
+def test_an_agent_that_the_gateway_does_not_know_never_starts(gateway: str, where: str):
+    there = gateway if where == "a gateway" else "127.0.0.1:1"
+    environment = {**NOWHERE, "ANCHORHOLD_GATEWAY": there, "ANCHORHOLD_TOKEN": "unknown"}
+
+    verdict = netgate.judge(environment)
+
+    assert verdict["reason"] == "GatewayUnavailable"
+    assert verdict["message"] == "the gateway did not answer, or did not know the cell"
 
 
 def test_all_that_the_environment_names_is_tried():

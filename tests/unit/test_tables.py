@@ -8,17 +8,25 @@ from typing import Any
 import pytest
 import yaml
 
-from anchorhold.api import policy, run
+from anchorhold.api import egress, policy, run
 from anchorhold.api.status import Reason
 
 ROOT = Path(__file__).parents[2]
 FIELDS = yaml.safe_load((ROOT / "tests/fields.yaml").read_text(encoding="utf-8"))
 BAD_INPUT = yaml.safe_load((ROOT / "tests/bad_input.yaml").read_text(encoding="utf-8"))
 CRDS = {"AgentRun": "agentruns", "AgentPolicy": "agentpolicies"}
-LAYERS = {"schema", "admission", "controller", "pod"}
+LAYERS = {"schema", "admission", "controller", "gateway", "pod"}
 RESERVED = {
-    "AgentRun": {*run.RESERVED, *(f"inputs[].{field}" for field in run.RESERVED_INPUT)},
-    "AgentPolicy": set(policy.RESERVED),
+    "AgentRun": {
+        *run.RESERVED,
+        *(f"inputs[].{field}" for field in run.RESERVED_INPUT),
+        *(f"egress.{field}" for field in egress.RESERVED_ASKED),
+    },
+    "AgentPolicy": {
+        *policy.RESERVED,
+        *(f"egress.{field}" for field in egress.RESERVED_EGRESS),
+        *(f"egress.rules[].{field}" for field in egress.RESERVED_RULE),
+    },
 }
 
 

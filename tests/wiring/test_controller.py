@@ -76,7 +76,7 @@ def run(name: str, **spec: object) -> Manifest:
 def site(url: str) -> Site:
     """The installation. Whatever listens will do for a canary."""
     image = "registry.example.com/anchorhold@sha256:" + "e" * 64
-    return Site(image=image, canary=url.rpartition("/")[2], closed=())
+    return Site(image=image, canary=url.rpartition("/")[2], closed=(), gateways=1)
 
 
 def in_a_thread(group: asyncio.TaskGroup, url: str, port: int) -> threading.Event:

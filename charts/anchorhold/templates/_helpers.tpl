@@ -26,3 +26,22 @@ pod-security.kubernetes.io/warn-version: {{ .Values.podSecurityVersion }}
   name: {{ .name | quote }}
 {{- end }}
 {{- end -}}
+
+{{/* What every container of the gateway may use and do. */}}
+{{- define "anchorhold.gatewayContainer" -}}
+resources:
+  limits:
+    cpu: {{ .Values.gateway.resources.cpu }}
+    memory: {{ .Values.gateway.resources.memory }}
+    ephemeral-storage: 64Mi
+  requests:
+    cpu: {{ .Values.gateway.resources.cpu }}
+    memory: {{ .Values.gateway.resources.memory }}
+    ephemeral-storage: 64Mi
+securityContext:
+  privileged: false
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end -}}

@@ -84,6 +84,8 @@ DeadlineSeconds = Annotated[int, Field(ge=1, le=86_400)]
 Retention = Annotated[int, Field(ge=0, le=31_536_000)]
 RunCount = Annotated[int, Field(ge=1, le=1_000)]
 
+Argument = Annotated[str, Field(max_length=1_024)]
+
 # A field whose issue has not come yet: any shape is read, and then refused with a sentence.
 Reserved = Annotated[
     dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
@@ -99,3 +101,21 @@ def first_reserved(given: Type, reserved: Mapping[str, str]) -> str | None:
     """The sentence for the first reserved field that is given, whatever the API server let by."""
     present = given.model_dump(exclude_none=True)
     return next((sentence for field, sentence in reserved.items() if field in present), None)
+
+
+class EnvironmentVariable(Type):
+    """A literal environment variable of the agent; `$(NAME)` is not expanded."""
+
+    name: str = Field(
+        max_length=128,
+        pattern="^[A-Za-z_][A-Za-z0-9_]*$",
+        json_schema_extra=rules(
+            rule(
+                "!self.startsWith('ANCHORHOLD_') && self != 'HOME'",
+                "may not be 'HOME' or begin with 'ANCHORHOLD_': the cell sets those",
+            )
+        ),
+    )
+    """The variable's name."""
+    value: Argument
+    """The variable's value, as it is."""

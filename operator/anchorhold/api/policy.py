@@ -20,6 +20,7 @@ from anchorhold.api.base import (
     rule,
     rules,
 )
+from anchorhold.api.egress import AllowedEgress
 
 
 class Isolation(StrEnum):
@@ -154,7 +155,6 @@ RESERVED = {
     "skills": "`skills` are not supported yet: remove the field",
     "outputs": "`outputs` are not supported yet: remove the field, a run returns up to 4096 bytes "
     "as its result",
-    "egress": "`egress` is not supported yet: remove the field, runs have no network",
 }
 ONE_WAY = (
     rule(
@@ -223,8 +223,8 @@ class AgentPolicySpec(Type):
     """Not supported yet, and refused."""
     outputs: Reserved | None = None
     """Not supported yet, and refused."""
-    egress: Reserved | None = None
-    """Not supported yet, and refused."""
+    egress: AllowedEgress = AllowedEgress()
+    """What runs may reach through the gateway. Absent: nothing, and no network at all."""
 
 
 class AgentPolicy(Type):

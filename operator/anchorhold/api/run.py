@@ -1,12 +1,12 @@
 """AgentRun: one run of one agent, in one sealed Pod."""
 
-from typing import Annotated
-
 from pydantic import ConfigDict, Field
 
 from anchorhold.api.base import (
+    Argument,
     Cpu,
     DeadlineSeconds,
+    EnvironmentVariable,
     ImageReference,
     Label,
     Memory,
@@ -19,27 +19,8 @@ from anchorhold.api.base import (
     rule,
     rules,
 )
+from anchorhold.api.egress import AskedEgress
 from anchorhold.api.status import AgentRunStatus
-
-Argument = Annotated[str, Field(max_length=1_024)]
-
-
-class EnvironmentVariable(Type):
-    """A literal environment variable of the agent; `$(NAME)` is not expanded."""
-
-    name: str = Field(
-        max_length=128,
-        pattern="^[A-Za-z_][A-Za-z0-9_]*$",
-        json_schema_extra=rules(
-            rule(
-                "!self.startsWith('ANCHORHOLD_') && self != 'HOME'",
-                "may not be 'HOME' or begin with 'ANCHORHOLD_': the cell sets those",
-            )
-        ),
-    )
-    """The variable's name."""
-    value: Argument
-    """The variable's value, as it is."""
 
 
 class ConfigMapInput(Type):
@@ -108,10 +89,7 @@ class Resources(Type):
     """For instance '512Mi'."""
 
 
-RESERVED = {
-    "skills": "`skills` are not supported yet: remove the field",
-    "egress": "`egress` is not supported yet: remove the field, runs have no network",
-}
+RESERVED = {"skills": "`skills` are not supported yet: remove the field"}
 # All but `cancel`; a field that is added to the spec without being added here fails a test.
 IMMUTABLE = (
     "task",
@@ -180,8 +158,8 @@ class AgentRunSpec(Type):
     """When the run is ended, in seconds after the node accepted it; the policy's if absent."""
     skills: tuple[Reserved, ...] | None = Field(default=None, max_length=64)
     """Not supported yet, and refused."""
-    egress: Reserved | None = None
-    """Not supported yet, and refused."""
+    egress: AskedEgress | None = None
+    """What it may reach, through the gateway alone. Absent: no network at all."""
     ttl_seconds_after_finished: Retention | None = None
     """The run deletes itself so many seconds after its end, and its record with it. Unset: never.
 

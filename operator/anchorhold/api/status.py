@@ -50,6 +50,8 @@ class Reason(StrEnum):
     """The agent wrote more than its workspace or its ephemeral storage may hold."""
     BOUNDARY_OPEN = "BoundaryOpen"
     """The cell could reach what no cell may reach, or is not isolated: the agent did not start."""
+    GATEWAY_UNAVAILABLE = "GatewayUnavailable"
+    """The gateway did not answer the cell, or did not know it: the agent did not start."""
     IMAGE_UNAVAILABLE = "ImageUnavailable"
     """The node could not get an image."""
     INPUT_MISSING = "InputMissing"
@@ -113,6 +115,15 @@ class EffectiveInput(Type):
     """For a ConfigMap: 'sha256:' of its content, at the moment the cell was made."""
 
 
+class EffectiveRule(Type):
+    """An egress rule as it was granted."""
+
+    name: Label
+    """Its name in the policy."""
+    digest: str = Field(max_length=71)
+    """'sha256:' of the rule: with another content it does not reach this run."""
+
+
 class Effective(Type):
     """What the run really got: every limit resolved."""
 
@@ -134,6 +145,10 @@ class Effective(Type):
         default=(), max_length=16, json_schema_extra=list_map()
     )
     """What it can read."""
+    rules: tuple[EffectiveRule, ...] = Field(
+        default=(), max_length=16, json_schema_extra=list_map()
+    )
+    """What it can reach through the gateway."""
     digest: str = Field(default="", max_length=71)
     """'sha256:' over all that was granted, the task included."""
 

@@ -50,5 +50,6 @@ def granted(grant: Grant) -> Manifest:
         "annotations": {
             names.GRANT_ANNOTATION: grant.effective.digest,
             names.EFFECTIVE_ANNOTATION: digest.canonical(record),
+            names.RULES_ANNOTATION: " ".join(f"{r.name}={r.digest}" for r in grant.effective.rules),
         },
     }

@@ -4,13 +4,14 @@ from anchorhold import names
 from anchorhold.cell import metadata
 from anchorhold.policy import digest
 from anchorhold.policy.grant import Grant
+from anchorhold.policy.window import Window
 
 # Enough for Python and what a cell has mounted.
 MEMORY, STORAGE = "64Mi", "16Mi"
 
 
 def container(
-    grant: Grant, security: metadata.Manifest, mounts: list[metadata.Manifest]
+    grant: Grant, way_out: Window, security: metadata.Manifest, mounts: list[metadata.Manifest]
 ) -> metadata.Manifest:
     """Ours, with the agent's confinement and what the agent will read, and nothing else.
 
@@ -27,6 +28,8 @@ def container(
             {"name": "ANCHORHOLD_ISOLATION", "value": grant.effective.isolation},
             {"name": "ANCHORHOLD_CANARY", "value": grant.site.canary},
             {"name": "ANCHORHOLD_CLOSED", "value": " ".join(grant.site.closed)},
+            {"name": names.GATEWAY_VARIABLE, "value": way_out.address},
+            {"name": names.TOKEN_VARIABLE, "value": way_out.token},
             {
                 "name": "ANCHORHOLD_NODE_ADDRESSES",
                 "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.hostIPs"}},

@@ -1,9 +1,10 @@
 """The cell: one literal Pod, complete, without a branch that could leave something out."""
 
 from anchorhold import names
-from anchorhold.cell import metadata, netgate
+from anchorhold.cell import environment, metadata, netgate
 from anchorhold.policy import quantity
 from anchorhold.policy.grant import Grant, GrantedInput, Source
+from anchorhold.policy.window import CLOSED, Window
 
 # What the container's log may add to the workspace before the kubelet ends the cell.
 LOG_MEBIBYTES = 64
@@ -14,8 +15,8 @@ GRACE_SECONDS = 5
 USER_ID = 65532
 
 
-def pod(grant: Grant) -> metadata.Manifest:
-    """The Pod of a run. All that it is comes from the Grant or from this page."""
+def pod(grant: Grant, way_out: Window = CLOSED) -> metadata.Manifest:
+    """The Pod of a run. All that it is comes from the Grant, from its window or from this page."""
     name = names.child_name(grant.request.name, grant.request.uid)
     return {
         "apiVersion": "v1",
@@ -41,8 +42,8 @@ def pod(grant: Grant) -> metadata.Manifest:
                 "supplementalGroupsPolicy": "Strict",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "initContainers": [netgate.container(grant, security(), readings(grant))],
-            "containers": [agent(grant)],
+            "initContainers": [netgate.container(grant, way_out, security(), readings(grant))],
+            "containers": [agent(grant, way_out)],
             "volumes": [
                 {"name": "task", "configMap": {"name": name, "optional": False}},
                 {"name": "workspace", "emptyDir": {"sizeLimit": grant.effective.workspace}},
@@ -53,7 +54,7 @@ def pod(grant: Grant) -> metadata.Manifest:
     }
 
 
-def agent(grant: Grant) -> metadata.Manifest:
+def agent(grant: Grant, way_out: Window) -> metadata.Manifest:
     """The agent, which is expected to be hostile."""
     spec = grant.request.spec
     resources = {
@@ -65,14 +66,10 @@ def agent(grant: Grant) -> metadata.Manifest:
         "name": names.AGENT_CONTAINER,
         "image": grant.effective.image,
         "imagePullPolicy": "IfNotPresent",
-        "command": [literal(word) for word in spec.command],
-        "args": [literal(word) for word in spec.args],
+        "command": [environment.literal(word) for word in spec.command],
+        "args": [environment.literal(word) for word in spec.args],
         "workingDir": names.WORKSPACE_DIRECTORY,
-        "env": [
-            *({"name": item.name, "value": literal(item.value)} for item in spec.env),
-            {"name": "HOME", "value": names.WORKSPACE_DIRECTORY},
-            {"name": names.RESULT_VARIABLE, "value": names.RESULT_PATH},
-        ],
+        "env": environment.of_agent(grant, way_out),
         "resources": {"limits": resources, "requests": resources},
         "terminationMessagePath": names.RESULT_PATH,
         "terminationMessagePolicy": "File",
@@ -105,11 +102,6 @@ def readings(grant: Grant) -> list[metadata.Manifest]:
         read_only("task", names.TASK_DIRECTORY),
         *(input_mount(item) for item in grant.inputs),
     ]
-
-
-def literal(text: str) -> str:
-    """Escapes what the kubelet would expand: `$(NAME)` (Kubernetes, "Container" reference)."""
-    return text.replace("$", "$$")
 
 
 def ephemeral_storage(workspace: str) -> str:

@@ -27,7 +27,7 @@ NEVER_STARTED = {
     "ContainerStatusUnknown": (Reason.LOST, "the node lost track of the agent"),
 }
 # Why the netgate lets no agent start.
-GATE_REASONS = (Reason.BOUNDARY_OPEN, Reason.INPUT_MISSING)
+GATE_REASONS = (Reason.BOUNDARY_OPEN, Reason.INPUT_MISSING, Reason.GATEWAY_UNAVAILABLE)
 # The kubelet refuses a Pod that the scheduler gave it, for instance because the node just filled.
 REJECTIONS = ("OutOf", "Unexpected", "NodeAffinity", "Preempt")
 

@@ -19,8 +19,9 @@ WORKERS = 32
 class Loop:
     """Brings every run to its end, one step at a time.
 
-    `clock` tells the time, timezone-aware; `jitter` spreads retries. Errors of the cluster are
-    retried by the queue; any other error ends `run`, and with it the process.
+    `clock` tells the time, timezone-aware; `jitter` spreads retries; `key` reads what signs the
+    runs' tokens. Errors of the cluster are retried by the queue; any other error ends `run`, and
+    with it the process.
     """
 
     def __init__(
@@ -29,10 +30,11 @@ class Loop:
         site: Site,
         clock: Callable[[], datetime],
         jitter: random.Random,
+        key: Callable[[], bytes],
     ) -> None:
         self._clock = clock
         self.view = View(api, self.look_at, jitter, site)
-        self._writer = Writer(api, self.view)
+        self._writer = Writer(api, self.view, key)
         self._queue: queue.Queue[Key] = queue.Queue(
             self.reconcile, WORKERS, jitter, self._is_urgent, metrics.count_reconcile
         )

@@ -1,26 +1,37 @@
 """Everything that the controller writes: cells, statuses, Events, and the end of a Pod."""
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from anchorhold import names
 from anchorhold.api.status import Reason
 from anchorhold.cluster import client, paths
 from anchorhold.controller import cells, events, metrics, plan, record
 from anchorhold.controller.observed import Observed, Pod, Run
 from anchorhold.controller.view import View
+from anchorhold.policy import identity
 from anchorhold.policy.grant import Grant
+from anchorhold.policy.window import CLOSED, Window
+
+# Refusals of the API server that a run's author sees while the controller tries again.
+SHOWN = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 _log = logging.getLogger(__name__)
 Document = dict[str, Any]
 
 
 class Writer:
-    """Carries plans out, and tells the view what it wrote."""
+    """Carries plans out, and tells the view what it wrote.
 
-    def __init__(self, api: client.Client, view: View) -> None:
+    `key` reads the key that signs the runs' tokens, as it is at that moment.
+    """
+
+    def __init__(self, api: client.Client, view: View, key: Callable[[], bytes]) -> None:
         self._api = api
         self._view = view
+        self._key = key
 
     async def apply(self, observed: Observed, decided: plan.Plan) -> None:
         """Write what a plan says, in the order that survives a crash."""
@@ -39,9 +50,9 @@ class Writer:
     async def _launch(self, observed: Observed, grant: Grant) -> None:
         """Make the cell. A denial is shown and tried again: it may be a quota or a late sync."""
         try:
-            refusal = await cells.launch(self._api, grant)
+            refusal = await cells.launch(self._api, grant, await self._way_out(grant))
         except client.ApiError as error:
-            if error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY):
+            if error.status in SHOWN:
                 waiting = record.report(observed, Reason.PENDING, error.message, accepted="True")
                 await self._report(observed.run, waiting)
             raise
@@ -49,6 +60,14 @@ class Writer:
             self._view.launched[observed.run.key] = grant.request.uid
             return
         await self._report(observed.run, plan.end(observed, refusal.reason, refusal.message).status)
+
+    async def _way_out(self, grant: Grant) -> Window:
+        """Where the run's gateway is at this moment, and the token that the run has there."""
+        if not grant.gateway:
+            return CLOSED
+        service = await self._api.get(paths.service(names.GATEWAY_NAMESPACE, grant.gateway))
+        address = f"{service['spec']['clusterIP']}:{names.GATEWAY_PORT}"
+        return Window(address, identity.token(self._key(), grant.request.uid))
 
     async def _report(self, run: Run, wanted: Document | None) -> None:
         """Write a status, onto the very version that was judged: a conflict is tried again.

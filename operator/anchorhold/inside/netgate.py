@@ -5,12 +5,14 @@ ends with 0 when the agent may start, and with 1 when not. Why not is a reason o
 """
 
 import hashlib
+import http.client
 import json
 import os
 import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ PATIENCE_SECONDS = 10.0
 # So many rounds must see nothing, each begun a little after the one before.
 ROUNDS = 3
 ROUND_SECONDS = 0.1
+# The gateway learns of a cell by a watch, a moment after the node has reported its address.
+GATEWAY_SECONDS, GREETING_SECONDS = 30.0, 2.0
+NOT_KNOWN = "the gateway did not answer, or did not know the cell"
 # What a user namespace that was not made looks like: everybody is who they are on the node.
 NO_NAMESPACE = ["0", "0", "4294967295"]
 UID_MAP = Path("/proc/self/uid_map")
@@ -46,7 +51,33 @@ def judge(environment: Mapping[str, str]) -> Verdict:
     if not isolated and UID_MAP.read_text(encoding="ascii").split() == NO_NAMESPACE:
         message = "the node's container runtime ignores `hostUsers: false`: no user namespace"
         return refusal("BoundaryOpen", message)
-    return walled(environment)
+    gateway, token = environment["ANCHORHOLD_GATEWAY"], environment["ANCHORHOLD_TOKEN"]
+    verdict = walled(environment)
+    if verdict["reason"] or not gateway or known(*boundary.parse(gateway), token):
+        return verdict
+    return {**verdict, "reason": "GatewayUnavailable", "message": NOT_KNOWN}
+
+
+def known(host: str, port: int, token: str) -> bool:
+    """Wait until the gateway answers this cell by its token: before, it may refuse the agent."""
+    started = time.monotonic()
+    while not greeted(host, port, token):
+        if milliseconds(started) > GATEWAY_SECONDS * 1000:
+            return False
+        time.sleep(ROUND_SECONDS)
+    return True
+
+
+def greeted(host: str, port: int, token: str) -> bool:
+    """Whether the gateway says at its root that it knows whoever has the token."""
+    connection = http.client.HTTPConnection(host, port, timeout=GREETING_SECONDS)
+    try:
+        connection.request("GET", "/", headers={"Authorization": f"Bearer {token}"})
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def refusal(reason: str, message: str) -> Verdict:

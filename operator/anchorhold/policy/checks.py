@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
+from anchorhold.api import egress as egress_api
 from anchorhold.api import policy as policy_api
 from anchorhold.api import run as run_api
 from anchorhold.api.base import DIGEST_PATTERN, first_reserved
@@ -15,13 +16,34 @@ Check = Callable[[AgentRunSpec, AgentPolicySpec], str | None]
 
 def nothing_reserved_is_asked(asked: AgentRunSpec, _: AgentPolicySpec) -> str | None:
     """Fields that nothing enforces yet."""
-    sentences = (first_reserved(item, run_api.RESERVED_INPUT) for item in asked.inputs)
+    sentences = [first_reserved(item, run_api.RESERVED_INPUT) for item in asked.inputs]
+    if asked.egress is not None:
+        sentences.append(first_reserved(asked.egress, egress_api.RESERVED_ASKED))
     return first_reserved(asked, run_api.RESERVED) or next(filter(None, sentences), None)
 
 
 def nothing_reserved_is_set(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
     """A restriction that would be ignored makes the whole policy void."""
-    return first_reserved(policy, policy_api.RESERVED)
+    sentences = [first_reserved(rule, egress_api.RESERVED_RULE) for rule in policy.egress.rules]
+    sentences.append(first_reserved(policy.egress, egress_api.RESERVED_EGRESS))
+    return first_reserved(policy, policy_api.RESERVED) or next(filter(None, sentences), None)
+
+
+def modes_are_supported(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """Only what the gateway really does."""
+    odd = (rule for rule in policy.egress.rules if rule.mode != egress_api.REVERSE)
+    if (rule := next(odd, None)) is None:
+        return None
+    return f"`egress.rules['{rule.name}'].mode` '{rule.mode}' is not supported yet"
+
+
+def rules_are_listed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """Every rule of the gateway that it asks for, by name."""
+    listed = {rule.name for rule in policy.egress.rules}
+    wanted = (rule.name for rule in (asked.egress.rules if asked.egress is not None else ()))
+    if (name := next((name for name in wanted if name not in listed), None)) is None:
+        return None
+    return f"`egress.rules['{name}'].name` must be a rule that the policy lists"
 
 
 def isolation_is_supported(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
@@ -135,6 +157,8 @@ CHECKS_WHILE_RUNNING: tuple[Check, ...] = (
     isolation_is_supported,
     image_is_listed,
     image_inputs_are_listed,
+    modes_are_supported,
+    rules_are_listed,
 )
 
 CHECKS: tuple[Check, ...] = (
@@ -149,4 +173,6 @@ CHECKS: tuple[Check, ...] = (
     workspace_is_allowed,
     retention_is_allowed,
     inputs_are_listed,
+    modes_are_supported,
+    rules_are_listed,
 )

@@ -16,11 +16,11 @@ from anchorhold import names
 from anchorhold.api.base import first_fault
 from anchorhold.api.policy import AgentPolicySpec
 from anchorhold.api.status import Reason
+from anchorhold.policy import window
 from anchorhold.policy.grant import BoundPolicy, Refusal
 
 # As many as a run's status can name.
 MAX_POLICIES = 8
-NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ def read_binding(document: Mapping[str, Any]) -> Binding | None:
     name, reference = spec["policyName"], spec.get("paramRef")
     resources = dict(spec.get("matchResources") or {})
     labels = resources.get("namespaceSelector", {}).get("matchLabels", {})
-    namespace, parameter = labels.get(NAMESPACE_LABEL, ""), (reference or {}).get("name", "")
+    namespace, parameter = labels.get(names.NAMESPACE_LABEL, ""), (reference or {}).get("name", "")
     exact = {
         "policyName": name,
         "matchResources": {
-            "namespaceSelector": {"matchLabels": {NAMESPACE_LABEL: namespace}},
+            "namespaceSelector": {"matchLabels": {names.NAMESPACE_LABEL: namespace}},
             "objectSelector": {},
             "matchPolicy": "Equivalent",
         },
@@ -90,8 +90,13 @@ def denies(document: Mapping[str, Any]) -> bool:
 
 
 def read_wall(document: Mapping[str, Any]) -> Wall:
-    """Whether a NetworkPolicy closes all of its namespace, both ways, or opens anything."""
+    """Whether a NetworkPolicy closes all of its namespace, both ways, or opens anything.
+
+    What lets one run reach its gateway, and that alone, is no hole.
+    """
     spec = document["spec"]
+    if window.is_opening(spec):
+        return Wall.NEITHER
     directions = sorted(spec.get("policyTypes") or ())
     if spec.get("ingress") or spec.get("egress"):
         return Wall.OPENS

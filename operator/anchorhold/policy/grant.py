@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from anchorhold.api.egress import EgressRule
 from anchorhold.api.policy import AgentPolicySpec, Placement
 from anchorhold.api.run import AgentRunSpec
 from anchorhold.api.status import AppliedPolicy, Effective, Reason
@@ -51,24 +52,28 @@ class Site:
     """What this installation puts into every cell, whatever its policy: set by the chart.
 
     `image` is our own image, by digest. No cell may reach `canary`, 'host:port', which is ours, or
-    any of `closed`, which are the admin's.
+    any of `closed`, which are the admin's. Of `gateways` there are so many; 0: no run has egress.
     """
 
     image: str
     canary: str
     closed: tuple[str, ...]
+    gateways: int
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Everything that a cell may be and have. Only `policy.evaluate` makes one.
 
-    `effective` holds every resolved limit and the digest over all that was granted.
+    `effective` holds every resolved limit and the digest over all that was granted. `rules` are
+    what it may reach through `gateway`, whose name is empty if that is nothing.
     """
 
     request: Request
     policies: tuple[AppliedPolicy, ...]
     inputs: tuple[GrantedInput, ...]
+    rules: tuple[EgressRule, ...]
+    gateway: str
     placement: Placement
     site: Site
     effective: Effective

@@ -1,0 +1,111 @@
+"""What a run may reach through the gateway: the rules of a policy, and which a run asks for."""
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
+
+from anchorhold.api.base import (
+    EnvironmentVariable,
+    Label,
+    Reserved,
+    Type,
+    list_map,
+    refused,
+    rule,
+    rules,
+)
+
+_LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+# The last label begins with a letter: no host is an address, in whatever notation.
+HOST_PATTERN = rf"^((\*|{_LABEL})\.)*{_LABEL}\.[a-z]([a-z0-9-]*[a-z0-9])?$"
+_SEGMENT = "[A-Za-z0-9._~!$&'()+,=:@-]+"
+PATH_PATTERN = rf"^/(({_SEGMENT}|\*)/)*({_SEGMENT}|\*|\*\*)?$"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+REVERSE = "Reverse"
+
+Method = Annotated[str, Field(max_length=7, json_schema_extra={"enum": list(METHODS)})]
+Path = Annotated[str, Field(max_length=128, pattern=PATH_PATTERN)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+_SET: JsonDict = {"x-kubernetes-list-type": "set"}
+
+RESERVED_RULE = {
+    "approval": "`approval` is not supported yet: remove the field",
+    "credential": "`credential` is not supported yet: remove the field",
+}
+RESERVED_EGRESS = {
+    "budget": "`budget` is not supported yet: remove the field",
+    "dailyBudget": "`dailyBudget` is not supported yet: remove the field",
+}
+RESERVED_ASKED = {"budget": RESERVED_EGRESS["budget"]}
+
+
+class EgressRule(Type):
+    """One thing that runs may reach. What no rule names is refused."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            *refused(RESERVED_RULE),
+            rule(
+                f"self.mode == '{REVERSE}'",
+                f"`mode` must be '{REVERSE}': 'Connect' and 'Intercept' are not supported yet",
+            ),
+        )
+    )
+
+    name: Label
+    """What runs call it."""
+    host: str = Field(max_length=253, pattern=HOST_PATTERN)
+    """The host's name; '*' stands for one whole label, as in '*.example.com'."""
+    ports: tuple[Port, ...] = Field(
+        default=(443,), min_length=1, max_length=8, json_schema_extra=_SET
+    )
+    """The TCP ports, on which the host must speak TLS."""
+    methods: tuple[Method, ...] = Field(min_length=1, max_length=7, json_schema_extra=_SET)
+    """The HTTP methods."""
+    paths: tuple[Path, ...] = Field(min_length=1, max_length=16, json_schema_extra=_SET)
+    """The paths: '*' stands for one whole segment, '**' at the end for all that may follow."""
+    mode: str = Field(
+        default=REVERSE, json_schema_extra={"enum": [REVERSE, "Connect", "Intercept"]}
+    )
+    """'Reverse': the agent asks the gateway for 'http://<gateway>/<host>/<path>'."""
+    env: tuple[EnvironmentVariable, ...] = Field(
+        default=(), max_length=8, json_schema_extra=list_map()
+    )
+    """Variables of the agent: '{gateway}' becomes the gateway's 'address:port', '{token}' what
+    the run shows there."""
+    credential: Reserved | None = None
+    """Not supported yet, and refused."""
+    approval: Reserved | None = None
+    """Not supported yet, and refused."""
+
+
+class AllowedEgress(Type):
+    """What runs may reach through the gateway."""
+
+    model_config = ConfigDict(json_schema_extra=rules(*refused(RESERVED_EGRESS)))
+
+    rules: tuple[EgressRule, ...] = Field(default=(), max_length=32, json_schema_extra=list_map())
+    """The rules that runs may ask for. Absent: none, and no network at all."""
+    budget: Reserved | None = None
+    """Not supported yet, and refused."""
+    daily_budget: Reserved | None = None
+    """Not supported yet, and refused."""
+
+
+class AskedRule(Type):
+    """A rule that a run asks for."""
+
+    name: Label
+    """Its name in the policy."""
+
+
+class AskedEgress(Type):
+    """What a run wants to reach."""
+
+    model_config = ConfigDict(json_schema_extra=rules(*refused(RESERVED_ASKED)))
+
+    rules: tuple[AskedRule, ...] = Field(min_length=1, max_length=16, json_schema_extra=list_map())
+    """Rules of the policy, by name. The run reaches what these allow, and nothing else."""
+    budget: Reserved | None = None
+    """Not supported yet, and refused."""

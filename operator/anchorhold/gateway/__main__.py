@@ -1,0 +1,49 @@
+"""Starts the decider: `python -m anchorhold.gateway`, beside Envoy in the gateway's Pod."""
+
+import asyncio
+import logging
+import os
+import random
+from pathlib import Path
+
+from anchorhold import endpoints, names
+from anchorhold.cluster import client
+from anchorhold.gateway import addresses, decider
+from anchorhold.gateway.decision import Judge
+from anchorhold.gateway.resolver import Resolver, name_servers
+from anchorhold.gateway.view import View
+
+SOCKET = "/run/anchorhold/gateway/decider.sock"
+# Not the controller's: this Pod's 8080 is Envoy's, for agents.
+PORT = 8081
+
+
+def main() -> None:
+    """Run until a signal; any part that fails ends the process, and Kubernetes restarts it."""
+    logging.basicConfig(level=logging.INFO)
+    asyncio.run(operate(client.Server.in_cluster(os.environ), os.environ["ANCHORHOLD_REACHABLE"]))
+
+
+async def operate(server: client.Server, reachable: str) -> None:
+    """Answer Envoy by what the API server says."""
+    async with client.session(server) as http, asyncio.TaskGroup() as group:
+        view = View(client.Client(http, server.url), random.Random())  # noqa: S311
+        resolver = Resolver(name_servers(), addresses.networks(reachable))
+        judge = Judge(signing_keys, view.cell, resolver.resolve)
+        group.create_task(view.run())
+        served = await endpoints.serve(lambda: True, view.is_complete, PORT)
+        answering = await decider.serve(judge, SOCKET)
+        try:
+            await answering.wait_for_termination()
+        finally:
+            await served.cleanup()
+
+
+def signing_keys() -> list[bytes]:
+    """The keys as the kubelet mounts them now: two, while one replaces the other."""
+    files = (Path(names.KEYS_DIRECTORY, n) for n in (names.CURRENT_KEY, names.PREVIOUS_KEY))
+    return [file.read_bytes().strip() for file in files if file.exists()]
+
+
+if __name__ == "__main__":
+    main()

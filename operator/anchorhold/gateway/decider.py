@@ -1,0 +1,128 @@
+"""Answers Envoy, which asks about every request before it moves a byte (ext_authz, gRPC).
+
+What goes upstream is what was judged: the authority, the path and the address are written over
+whatever the agent sent, and without a verdict of ours Envoy has no route.
+"""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import grpc
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.service.auth.v3 import external_auth_pb2 as wire
+from envoy.service.auth.v3 import external_auth_pb2_grpc as service
+from envoy.type.v3.http_status_pb2 import HttpStatus
+from google.protobuf.struct_pb2 import Struct
+from google.rpc.status_pb2 import Status
+
+from anchorhold.gateway import decision
+from anchorhold.gateway.decision import Asked, Judge, Verdict
+
+# Envoy routes by it and takes it off; it takes it off the agent's requests too.
+ROUTE_HEADER = "x-anchorhold-route"
+REVERSE = "reverse"
+# gRPC's codes: what Envoy looks at.
+OK, PERMISSION_DENIED = 0, 7
+STREAMS = 1_000
+SENTENCE = "The gateway refuses this request by policy; trying again will not help."
+
+
+class Decider(service.AuthorizationServicer):  # type: ignore[misc]  # generated, without types
+    """The service that Envoy asks. To an error of ours it answers 503, as to our silence."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802
+        """The answer about one request."""
+        return answer(await self._judge.decide(read(request.attributes)))
+
+
+def read(attributes: Any) -> Asked:  # noqa: ANN401
+    """What Envoy tells about a request."""
+    http = attributes.request.http
+    source = attributes.source.address.socket_address.address
+    return Asked(source, http.method, http.path, dict(http.headers))
+
+
+def answer(verdict: Verdict) -> Any:  # noqa: ANN401
+    """The verdict in Envoy's words."""
+    return passed(verdict) if verdict.address else answered(verdict)
+
+
+def passed(verdict: Verdict) -> Any:  # noqa: ANN401
+    """On it goes, to the one address, without what the agent showed us."""
+    target = verdict.target
+    assert target is not None  # noqa: S101  # whoever has an address has a target
+    headers = {ROUTE_HEADER: REVERSE, ":authority": target.authority, ":path": target.path}
+    where = f"[{verdict.address}]" if ":" in verdict.address else verdict.address
+    return wire.CheckResponse(
+        status=Status(code=OK),
+        ok_response=wire.OkHttpResponse(
+            headers=[option(name, value) for name, value in headers.items()],
+            headers_to_remove=decision.SECRET_HEADERS,
+        ),
+        dynamic_metadata=record(verdict, "allow", dst=f"{where}:{target.port}"),
+    )
+
+
+def answered(verdict: Verdict) -> Any:  # noqa: ANN401
+    """It ends here, with JSON that an agent can read."""
+    headers = {"content-type": "application/json"}
+    if verdict.status == HTTPStatus.UNAUTHORIZED:
+        # git sends a password only to who asks for one.
+        headers["www-authenticate"] = 'Basic realm="anchorhold"'
+    return wire.CheckResponse(
+        status=Status(code=PERMISSION_DENIED),
+        denied_response=wire.DeniedHttpResponse(
+            status=HttpStatus(code=verdict.status),
+            headers=[option(name, value) for name, value in headers.items()],
+            body=json.dumps(body(verdict)),
+        ),
+        dynamic_metadata=record(verdict, "deny"),
+    )
+
+
+def body(verdict: Verdict) -> Mapping[str, Any]:
+    """What the agent reads: what it may reach, or why not this."""
+    if verdict.cell is not None and verdict.reason == decision.GREETING:
+        return {"run": verdict.cell.run, "rules": [rule.name for rule in verdict.cell.rules]}
+    error = {"type": "egress_denied", "reason": verdict.reason, "rule": verdict.rule}
+    return {"error": {**error, "message": SENTENCE}}
+
+
+def record(verdict: Verdict, word: str, **more: str) -> Struct:
+    """What the log and the cluster read: never a secret."""
+    cell, target = verdict.cell, verdict.target
+    facts = Struct()
+    facts.update(
+        {
+            "run": cell.run if cell is not None else "",
+            "uid": cell.uid if cell is not None else "",
+            "rule": verdict.rule,
+            "host": target.host if target is not None else "",
+            "decision": word,
+            "reason": verdict.reason,
+            **more,
+        }
+    )
+    return facts
+
+
+def option(name: str, value: str) -> HeaderValueOption:
+    """A header that replaces whatever has its name."""
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=value),
+        append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+
+
+async def serve(judge: Judge, socket: str) -> grpc.aio.Server:
+    """Answer at a Unix socket until the server is stopped."""
+    server = grpc.aio.server(options=[("grpc.max_concurrent_streams", STREAMS)])
+    service.add_AuthorizationServicer_to_server(Decider(judge), server)
+    server.add_insecure_port(f"unix:{socket}")
+    await server.start()
+    return server

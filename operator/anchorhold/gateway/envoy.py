@@ -1,0 +1,249 @@
+"""Writes Envoy's configuration: `python -m anchorhold.gateway.envoy FILE`.
+
+It never changes with runs. Envoy asks the decider about each request, routes by its verdict alone,
+and dials the one address that was judged (cluster type ORIGINAL_DST): a cluster that asks name
+servers itself judges the first address of several and may dial the second. `upstream_rbac` is a
+second layer against the same mistake, with the ranges of `addresses`.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from anchorhold import names
+from anchorhold.gateway import addresses
+from anchorhold.gateway.decider import REVERSE, ROUTE_HEADER
+
+Config = dict[str, Any]
+
+FOLDER = "/run/anchorhold/gateway"
+DECIDER, AUTHZ = "decider", "envoy.filters.http.ext_authz"
+AUTHZ_SECONDS = 8
+BUFFER_BYTES = 65_536
+MUTATION = "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+# What Envoy adds, and what only we may set.
+UNTOLD = ("x-forwarded-for", "x-forwarded-proto", "x-request-id", "x-envoy-external-address")
+
+
+def typed(kind: str, **fields: Any) -> Config:  # noqa: ANN401
+    """A configuration of one of Envoy's types."""
+    return {"@type": f"type.googleapis.com/envoy.{kind}", **fields}
+
+
+def part(name: str, kind: str, **fields: Any) -> Config:  # noqa: ANN401
+    """An extension by name."""
+    return {"name": name, "typed_config": typed(kind, **fields)}
+
+
+def bootstrap(reachable: Sequence[addresses.Network], authorities: str, folder: str) -> Config:
+    """All of it. `authorities` is the file with those that may vouch for an upstream."""
+    return {
+        # Without an id, some of Envoy's services end the process at the first request.
+        "node": {"id": names.GATEWAY, "cluster": names.GATEWAY},
+        "admin": {"address": {"pipe": {"path": f"{folder}/admin.sock", "mode": 0o600}}},
+        "static_resources": {
+            "listeners": [listener()],
+            "clusters": [decider(folder), upstream(reachable, authorities)],
+        },
+    }
+
+
+def listener() -> Config:
+    """Where agents knock."""
+    address = {"address": "0.0.0.0", "port_value": names.GATEWAY_PORT}  # noqa: S104
+    return {
+        "name": REVERSE,
+        "address": {"socket_address": address},
+        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
+        "filter_chains": [{"filters": [connections()]}],
+    }
+
+
+def connections() -> Config:
+    """How a connection is read, and what becomes of its requests."""
+    return part(
+        "http",
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=REVERSE,
+        # The address of the Pod, and nothing that a header claims.
+        use_remote_address=True,
+        skip_xff_append=True,
+        internal_address_config={},
+        generate_request_id=False,
+        normalize_path=True,
+        path_with_escaped_slashes_action="REJECT_REQUEST",
+        request_headers_timeout="10s",
+        stream_idle_timeout="300s",
+        max_request_headers_kb=32,
+        common_http_protocol_options={
+            "idle_timeout": "300s",
+            "headers_with_underscores_action": "REJECT_REQUEST",
+            "max_headers_count": 100,
+        },
+        http2_protocol_options={"max_concurrent_streams": 100},
+        # An agent does not choose a route.
+        early_header_mutation_extensions=[
+            part("stripped", MUTATION, mutations=[{"remove": ROUTE_HEADER}])
+        ],
+        upgrade_configs=[{"upgrade_type": "websocket"}],
+        access_log=[log()],
+        http_filters=[
+            asks(),
+            part(
+                "envoy.filters.http.router",
+                "extensions.filters.http.router.v3.Router",
+                suppress_envoy_headers=True,
+            ),
+        ],
+        route_config=routes(),
+    )
+
+
+def asks() -> Config:
+    """No request passes that the decider has not allowed, and none while it does not answer."""
+    return part(
+        AUTHZ,
+        "extensions.filters.http.ext_authz.v3.ExtAuthz",
+        transport_api_version="V3",
+        failure_mode_allow=False,
+        status_on_error={"code": "ServiceUnavailable"},
+        clear_route_cache=True,
+        grpc_service={
+            "envoy_grpc": {"cluster_name": DECIDER},
+            "timeout": f"{AUTHZ_SECONDS}s",
+        },
+    )
+
+
+def routes() -> Config:
+    """One way out, with a verdict; without one, an end."""
+    verdict = {"name": ROUTE_HEADER, "string_match": {"exact": REVERSE}}
+    allowed = {
+        "match": {"prefix": "/", "headers": [verdict]},
+        "request_headers_to_remove": [ROUTE_HEADER, *UNTOLD],
+        "route": {"cluster": "upstream", "timeout": "0s", "idle_timeout": "300s"},
+    }
+    refused = {"match": {"prefix": "/"}, "direct_response": {"status": 403}}
+    return {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [allowed, refused]}]}
+
+
+def log() -> Config:
+    """One line of JSON for each request, refused or not. A query may hold secrets: it is cut."""
+    said = {name: f"%DYNAMIC_METADATA({AUTHZ}:{name})%" for name in SAID}
+    seen = {
+        "time": "%START_TIME%",
+        "method": "%REQ(:METHOD)%",
+        "path": "%PATH(NQ)%",
+        "status": "%RESPONSE_CODE%",
+        "details": "%RESPONSE_CODE_DETAILS%",
+        "source": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+        "upstream": "%UPSTREAM_REMOTE_ADDRESS%",
+        "received": "%BYTES_RECEIVED%",
+        "sent": "%BYTES_SENT%",
+        "milliseconds": "%DURATION%",
+    }
+    return part(
+        "envoy.access_loggers.file",
+        "extensions.access_loggers.file.v3.FileAccessLog",
+        path="/dev/stdout",
+        log_format={"omit_empty_values": True, "json_format": {**said, **seen}},
+    )
+
+
+SAID = ("run", "uid", "rule", "host", "decision", "reason")
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def decider(folder: str) -> Config:
+    """Ours, at a Unix socket that no agent reaches."""
+    endpoint = {"endpoint": {"address": {"pipe": {"path": f"{folder}/decider.sock"}}}}
+    options = typed(
+        "extensions.upstreams.http.v3.HttpProtocolOptions",
+        explicit_http_config={"http2_protocol_options": {}},
+    )
+    return {
+        "name": DECIDER,
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": DECIDER, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "typed_extension_protocol_options": {HTTP_OPTIONS: options},
+    }
+
+
+def upstream(reachable: Sequence[addresses.Network], authorities: str) -> Config:
+    """The address that was judged, by TLS, under the name that was judged."""
+    trusted = {"validation_context": {"trusted_ca": {"filename": authorities}}}
+    codec = "extensions.filters.http.upstream_codec.v3.UpstreamCodec"
+    options = typed(
+        "extensions.upstreams.http.v3.HttpProtocolOptions",
+        upstream_http_protocol_options={"auto_sni": True, "auto_san_validation": True},
+        auto_config={"http2_protocol_options": {}},
+        http_filters=[second_layer(reachable), part("envoy.filters.http.upstream_codec", codec)],
+    )
+    tls = "extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+    return {
+        "name": "upstream",
+        "type": "ORIGINAL_DST",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "connect_timeout": "5s",
+        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
+        "original_dst_lb_config": {"metadata_key": {"key": AUTHZ, "path": [{"key": "dst"}]}},
+        "transport_socket": part("tls", tls, common_tls_context=trusted),
+        "typed_extension_protocol_options": {HTTP_OPTIONS: options},
+    }
+
+
+def second_layer(reachable: Sequence[addresses.Network]) -> Config:
+    """Envoy's own judgement of the address. An address that is not known is in no range."""
+    public = any_of(
+        both(among(["0.0.0.0/0"]), outside(addresses.SPECIAL_4)),
+        both(among([addresses.GLOBAL_6]), outside(addresses.SPECIAL_6)),
+    )
+    listed = [both(among(reachable), outside(addresses.NEVER))] if reachable else []
+    policy = {"principals": [{"any": True}], "permissions": [any_of(public, *listed)]}
+    return part(
+        "envoy.filters.http.upstream_rbac",
+        "extensions.filters.http.rbac.v3.RBAC",
+        rules={"action": "ALLOW", "policies": {"public": policy}},
+    )
+
+
+def among(networks: Sequence[object]) -> Config:
+    """In one of the ranges."""
+    kind = "extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher"
+    name = "envoy.rbac.matchers.upstream_ip_port"
+    ranges = (str(network).partition("/") for network in networks)
+    return any_of(
+        *(
+            {"matcher": part(name, kind, upstream_ip={"address_prefix": at, "prefix_len": int(n)})}
+            for at, _, n in ranges
+        )
+    )
+
+
+def outside(networks: Sequence[object]) -> Config:
+    """In none of the ranges."""
+    return {"not_rule": among(networks)}
+
+
+def both(*rules: Config) -> Config:
+    """All must hold."""
+    return {"and_rules": {"rules": list(rules)}}
+
+
+def any_of(*rules: Config) -> Config:
+    """One must hold."""
+    return {"or_rules": {"rules": list(rules)}}
+
+
+def main() -> None:
+    """Write it for this installation."""
+    reachable = addresses.networks(os.environ["ANCHORHOLD_REACHABLE"])
+    config = bootstrap(reachable, os.environ["ANCHORHOLD_AUTHORITIES"], FOLDER)
+    Path(sys.argv[1]).write_text(json.dumps(config), encoding="ascii")
+
+
+if __name__ == "__main__":
+    main()

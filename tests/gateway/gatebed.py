@@ -1,0 +1,128 @@
+"""What the tests of the gateway have: servers that count, our decider, and who lives behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anchorhold.api.egress import EgressRule
+from anchorhold.gateway import decider
+from anchorhold.gateway.addresses import networks
+from anchorhold.gateway.decision import Cell, Judge
+from anchorhold.gateway.resolver import Resolver, name_servers
+from anchorhold.policy import identity
+from onenode import settings, world
+
+GOOD, FORBIDDEN = "203.0.113.10", "198.51.100.30"
+CELLS = ("10.244.0.11", "10.244.0.12", "10.244.0.13")
+KEY, OLD_KEY = b"the key of today", b"the key of yesterday"
+UID = "00000000-0000-4000-8000-00000000000{}"
+
+
+@dataclass
+class Internet:
+    """Who came to which address, and what was asked there; `authorities` vouch for its servers."""
+
+    authorities: Path
+    visits: list[str] = field(default_factory=list)
+    requests: list[tuple[str, str, str]] = field(default_factory=list)
+    heads: list[dict[str, str]] = field(default_factory=list)
+
+    def serve(self, address: tuple[str, int], folder: Path) -> world.Server:
+        """A server of `world` that also counts."""
+        internet = self
+
+        class Counting(world.Server):
+            def verify_request(self, *_: object) -> bool:
+                internet.visits.append(str(self.server_address[0]))
+                return True
+
+        class Noting(world.Handler):
+            def answer(self) -> None:
+                internet.heads.append(dict(self.headers))
+                internet.requests.append((self.command, self.headers["Host"], self.path))
+                super().answer()
+
+            # The names that http.server looks for.
+            do_GET = do_HEAD = do_POST = answer  # noqa: N815
+            do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
+
+        server = Counting(address, Noting)
+        server.tls = world.tls(folder)
+        return server
+
+
+@dataclass
+class Decider:
+    """Ours, in a thread of its own; it can be stopped, blinded and told who lives."""
+
+    socket: str
+    cells: dict[str, Cell] = field(default_factory=dict)
+    keys: list[bytes] = field(default_factory=lambda: [KEY])
+    blind: Callable[[str], Awaitable[tuple[str, str]]] | None = None
+    _stop: Callable[[], object] | None = None
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Answer, in a thread of its own."""
+        ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(ready)))
+        self._thread.start()
+        ready.wait()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        assert self._thread is not None
+        assert self._stop is not None
+        self._stop()
+        self._thread.join()
+
+    async def _run(self, ready: threading.Event) -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._stop = lambda: loop.call_soon_threadsafe(stop.set)
+        reachable = networks(f"{GOOD}/32")
+        resolver = Resolver(name_servers([settings.NAME_SERVER[0]]), reachable)
+
+        async def resolve(host: str) -> tuple[str, str]:
+            return await (self.blind or resolver.resolve)(host)
+
+        judge = Judge(lambda: self.keys, self.cells.get, resolve)
+        served = await decider.serve(judge, self.socket)
+        ready.set()
+        await stop.wait()
+        await served.stop(None)
+
+
+@dataclass
+class Bed:
+    """All of it, as the tests use it."""
+
+    internet: Internet
+    decider: Decider
+    log: Path
+
+    def cell(self, place: int, *rules: EgressRule, suspended: bool = False) -> None:
+        """A living run at an address, with rules."""
+        uid = UID.format(place)
+        cell = Cell(f"team-a/run-{place}", uid, CELLS[place], tuple(rules), suspended)
+        self.decider.cells[uid] = cell
+
+    def token(self, place: int, key: bytes = KEY) -> str:
+        """What the run shows."""
+        return identity.token(key, UID.format(place))
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What Envoy has logged: all of it is JSON, but for its own lines."""
+        text = self.log.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def rule(**fields: Any) -> EgressRule:  # noqa: ANN401
+    """A rule of a policy; what is not given fits /v1 at model.test."""
+    usual = {"name": "model", "host": "model.test", "methods": ["GET", "POST"], "paths": ["/v1/**"]}
+    return EgressRule.parse({**usual, **fields})

@@ -1,0 +1,118 @@
+"""Which rule allows a request: hosts, ports, methods and paths."""
+
+from typing import Any
+
+import pytest
+
+from anchorhold.api.egress import EgressRule
+from anchorhold.gateway import rules
+from anchorhold.gateway.rules import Target
+
+
+def rule(**fields: Any) -> EgressRule:  # noqa: ANN401
+    usual = {"name": "model", "host": "api.test", "methods": ["GET"], "paths": ["/v1/**"]}
+    return EgressRule.parse({**usual, **fields})
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("/api.test/v1/x", Target("GET", "api.test", 443, "/v1/x")),
+        ("/API.Test/V1", Target("GET", "api.test", 443, "/V1")),
+        ("/api.test", Target("GET", "api.test", 443, "/")),
+        ("/api.test/?a=/b", Target("GET", "api.test", 443, "/?a=/b")),
+        ("/api.test:8443/x", Target("GET", "api.test", 8443, "/x")),
+        ("/api.test:/x", None),
+        ("/api.test:443x/x", None),
+        ("/api.test:٤/x", None),
+        ("/api.test:1234567/x", None),
+        ("/api.test?a=b", None),
+        ("/api.test#x", None),
+        ("http://api.test/x", None),
+        ("*", None),
+    ],
+)
+def test_where_a_request_wants_to_go(asked: str, expected: Target | None):
+    assert rules.target("GET", asked) == expected
+
+
+@pytest.mark.parametrize(("port", "authority"), [(443, "api.test"), (8443, "api.test:8443")])
+def test_the_upstream_is_told_that_it_was_asked_as(port: int, authority: str):
+    assert Target("GET", "api.test", port, "/").authority == authority
+
+
+def reason(wanted: Target, *listed: EgressRule) -> str:
+    found = rules.find(listed, wanted)
+    return found if isinstance(found, str) else ""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host", "reached"),
+    [
+        ("api.test", "api.test", True),
+        ("api.test", "xapi.test", False),
+        ("api.test", "api.test.evil", False),
+        ("api.test", "", False),
+        ("*.wild.test", "a.wild.test", True),
+        ("*.wild.test", "wild.test", False),
+        ("*.wild.test", "a.b.wild.test", False),
+        ("*.wild.test", ".wild.test", False),
+        ("a.*.wild.test", "a.b.wild.test", True),
+        ("*.wild.test", "*.wild.test", True),
+    ],
+)
+def test_a_wildcard_is_one_whole_label(pattern: str, host: str, *, reached: bool):
+    why = reason(Target("GET", host, 443, "/v1/x"), rule(host=pattern))
+
+    assert why == ("" if reached else "host-not-allowed")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "allowed"),
+    [
+        ("/v1/**", "/v1/a/b", True),
+        ("/v1/**", "/v1/", True),
+        ("/v1/**", "/v1", True),
+        ("/v1/**", "/v10/a", False),
+        ("/v1/**", "/v1/a?b=../c", True),
+        ("/v1/*/x", "/v1/a/x", True),
+        ("/v1/*/x", "/v1/a/b/x", False),
+        ("/v1/*/x", "/v1//x", False),
+        ("/v1/*", "/v1/", False),
+        ("/v1", "/v1", True),
+        ("/v1", "/v1/", False),
+        ("/v1/", "/v1/", True),
+        ("/", "/", True),
+        ("/**", "/", True),
+        ("/**", "/a/b", True),
+        ("/**", "//a", False),
+        ("/**", "/a/../b", False),
+        ("/**", "/a/./b", False),
+        ("/**", "/a/..;x/b", False),
+        ("/**", "/a\\..\\b", False),
+        ("/**", "/a%5C..%5cb", False),
+    ],
+)
+def test_a_path_is_matched_by_whole_segments(pattern: str, path: str, *, allowed: bool):
+    why = reason(Target("GET", "api.test", 443, path), rule(paths=[pattern]))
+
+    assert why == ("" if allowed else "method-or-path-not-allowed")
+
+
+def test_a_port_and_a_method_must_be_listed():
+    listed = rule(ports=[443, 8443], methods=["GET", "POST"])
+
+    assert reason(Target("POST", "api.test", 8443, "/v1/x"), listed) == ""
+    assert reason(Target("POST", "api.test", 22, "/v1/x"), listed) == "host-not-allowed"
+    refused = reason(Target("DELETE", "api.test", 443, "/v1/x"), listed)
+    assert refused == "method-or-path-not-allowed"
+
+
+def test_the_first_rule_that_allows_it_counts_and_without_rules_none_does():
+    reading = rule(name="reading", paths=["/v2/**"])
+    writing = rule(name="writing", methods=["POST"])
+    both = rule(name="both", methods=["GET", "POST"])
+    wanted = Target("POST", "api.test", 443, "/v1/x")
+
+    assert rules.find([reading, writing, both], wanted) == writing
+    assert rules.find([], wanted) == "host-not-allowed"
