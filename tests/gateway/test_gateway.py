@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from anchorhold.gateway.credentials import Keeping
 from bed.kube import wait_for
 from gatebed import CELLS, FORBIDDEN, GOOD, KEY, OLD_KEY, Bed, rule
 
@@ -394,3 +395,74 @@ def test_each_request_is_one_line_without_secrets(bed: Bed):
     text = bed.log.read_text(encoding="utf-8")
     assert "secret" not in text
     assert bed.token(0) not in text
+
+
+SECRET = "sk-only-the-gateway-has-it"  # noqa: S105  # it opens nothing
+CREDENTIAL = {"secretName": "model", "key": "key"}
+
+
+def keep(bed: Bed, *, hosts: str = "model.test", policies: str = "small") -> None:
+    """A Secret in the gateway's namespace."""
+    kept = Keeping(frozenset([hosts]), frozenset([policies]), {"key": SECRET})
+    bed.decider.secrets["model"] = kept
+
+
+@pytest.mark.parametrize("header", ["authorization", "x-api-key", "x-other"])
+def test_a_credential_is_added_on_the_way_and_an_agent_s_own_is_not_sent(bed: Bed, header: str):
+    rules = rule(credential={**CREDENTIAL, "header": header, "format": "{value}"})
+    bed.cell(0, rules)
+    keep(bed)
+    token = bed.token(0)
+    shown = {"authorization": f"Bearer {token}"} | {header: token}
+
+    status, body, heads = ask(bed, headers=shown)
+
+    assert status == 200
+    (head,) = bed.internet.heads
+    assert {k.lower(): v for k, v in head.items()}[header] == SECRET
+    assert token not in json.dumps(head)
+    assert SECRET not in body.decode() + json.dumps(heads)
+
+
+def test_a_secret_that_is_replaced_counts_from_the_next_request_on(bed: Bed):
+    bed.cell(0, rule(credential=CREDENTIAL))
+    keep(bed)
+    assert ask(bed)[0] == 200
+
+    bed.decider.secrets["model"] = Keeping(
+        frozenset(["model.test"]), frozenset(["small"]), {"key": "new"}
+    )
+
+    assert ask(bed)[0] == 200
+    assert [head["authorization"] for head in bed.internet.heads] == [
+        f"Bearer {SECRET}", "Bearer new",
+    ]  # fmt: skip
+
+
+def test_nothing_passes_without_its_credential(bed: Bed):
+    """The Secret is missing, or serves another host or another policy."""
+    bed.cell(0, rule(credential=CREDENTIAL))
+    found = [ask(bed)]
+    keep(bed, hosts="files.test")
+    found.append(ask(bed))
+    keep(bed, policies="large")
+    found.append(ask(bed))
+
+    assert [(answer[0], reason(answer)) for answer in found] == [
+        (503, "credential-missing"),
+        (403, "credential-not-bound"),
+        (403, "credential-not-bound"),
+    ]
+    assert bed.internet.visits == []
+    keep(bed)
+    assert ask(bed)[0] == 200
+
+
+def test_a_secret_is_in_no_log(bed: Bed):
+    bed.cell(0, rule(credential=CREDENTIAL))
+    keep(bed)
+    assert ask(bed, "/model.test/v1/unsaid")[0] == 200
+
+    wait_for(lambda: "/v1/unsaid" in bed.log.read_text(encoding="utf-8"), 20, "the line")
+
+    assert SECRET not in bed.log.read_text(encoding="utf-8")

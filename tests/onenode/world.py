@@ -61,22 +61,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
-        """Read what was sent, and answer by the path."""
+        """Read what was sent, and answer by the first part of the path."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = self.path.partition("?")[0]
+        special = {
+            "bytes": self._bytes,
+            "ticks": self._ticks,
+            "websocket": self._echo_frames,
+            "echo": self._echo,
+            "digest": self._digest,
+        }
         if path in scripted.PROTOCOLS and self.command == "POST":
             self._play(scripted.PROTOCOLS[path], json.loads(body))
-        elif path.startswith("/bytes/"):
-            self._bytes(int(path.rpartition("/")[2]))
-        elif path == "/ticks":
-            self._ticks(int(self.path.rpartition("=")[2]))
-        elif path == "/websocket":
-            self._echo_frames()
-        elif path == "/echo":
-            seen = {"method": self.command, "path": self.path, "headers": dict(self.headers)}
-            self._send(json.dumps({**seen, "body": len(body)}).encode())
         else:
-            self._send(f"world saw {self.client_address[0]}\n".encode())
+            special.get(path.split("/")[1], self._greet)()
 
     # The names that http.server looks for.
     do_GET = do_HEAD = do_POST = answer  # noqa: N815
@@ -94,6 +92,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body if self.command != "HEAD" else b"")
 
+    def _greet(self) -> None:
+        self._send(f"world saw {self.client_address[0]}\n".encode())
+
+    def _echo(self) -> None:
+        """All that was said, which no server should tell who brings secrets."""
+        seen = {"method": self.command, "path": self.path, "headers": dict(self.headers)}
+        self._send(json.dumps(seen).encode())
+
+    def _digest(self) -> None:
+        """Whoever sent a secret can tell that it arrived, and nobody learns it from this."""
+        sent = self.headers.get("Authorization", "").encode()
+        self._send(hashlib.sha256(sent).hexdigest().encode())
+
     def _play(self, script: scripted.OpenAI | scripted.Anthropic, asked: dict[str, Any]) -> None:
         if not asked.get("stream"):
             self._send(json.dumps(script.whole(asked)).encode())
@@ -106,10 +117,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._piece(b"data: [DONE]\n\n")
         self._piece(b"")
 
-    def _ticks(self, count: int) -> None:
+    def _ticks(self) -> None:
         """Some events, a little apart, each with the moment that it was sent."""
         self._begin_stream()
-        for _ in range(count):
+        for _ in range(int(self.path.rpartition("=")[2])):
             self._piece(f"data: {time.time()}\n\n".encode())
             time.sleep(0.2)
         self._piece(b"")
@@ -124,7 +135,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(f"{len(content):x}\r\n".encode() + content + b"\r\n")
         self.wfile.flush()
 
-    def _bytes(self, count: int) -> None:
+    def _bytes(self) -> None:
+        count = int(self.path.rpartition("/")[2])
         self.send_response(200)
         self.send_header("Content-Length", str(count))
         self.end_headers()

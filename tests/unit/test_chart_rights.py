@@ -17,6 +17,7 @@ RIGHTS: dict[tuple[str, ...], dict[str, str]] = {
         "anchorhold.dev/agentruns": "get list watch",
         "admissionregistration.k8s.io/validatingadmissionpolicybindings": "get list watch",
     },
+    ("Role", "anchorhold-gateway", names.GATEWAY_NAMESPACE): {"/secrets": "get list watch"},
     ("ClusterRole", "anchorhold-gateway-tenant"): {"/pods": "get list watch"},
     ("Role", "anchorhold-gateway", names.POLICY_NAMESPACE): {
         "anchorhold.dev/agentpolicies": "get list watch",
@@ -72,8 +73,21 @@ def test_the_table_of_what_is_forbidden_contradicts_no_role():
 
 def test_no_role_of_ours_reaches_for_what_nobody_needs():
     """DESIGN §2, "Never"."""
-    roles = charts.of_kind([*charts.platform(), *charts.tenant()], "Role", "ClusterRole")
-    rights = {right for role in roles.values() for right in charts.rights(role)}
+    found = [
+        document
+        for document in [*charts.platform(), *charts.tenant()]
+        if document["kind"] in ("Role", "ClusterRole")
+    ]
+    # The gateway, and it alone, reads the Secrets of its own namespace, and nothing else there.
+    (reader,) = (
+        role
+        for role in found
+        if (role["metadata"]["name"], role["metadata"].get("namespace"))
+        == ("anchorhold-gateway", names.GATEWAY_NAMESPACE)
+    )
+    assert charts.granted(reader) == {"/secrets": {"get", "list", "watch"}}
+    found.remove(reader)
+    rights = {right for role in found for right in charts.rights(role)}
     forbidden = {
         "*", "secrets", "nodes", "nodes/proxy", "pods/exec", "pods/attach", "pods/portforward",
         "pods/proxy", "pods/ephemeralcontainers", "serviceaccounts", "serviceaccounts/token",
@@ -83,7 +97,7 @@ def test_no_role_of_ours_reaches_for_what_nobody_needs():
 
     assert forbidden.isdisjoint(resource for resource, _ in rights)
     assert {"*", "impersonate", "escalate", "bind"}.isdisjoint(verb for _, verb in rights)
-    assert all("*" not in rule["apiGroups"] for role in roles.values() for rule in role["rules"])
+    assert all("*" not in rule["apiGroups"] for role in found for rule in role["rules"])
 
 
 def test_the_controller_has_rights_in_two_places_only():

@@ -7,24 +7,38 @@ from typing import Any
 
 import pytest
 
+from anchorhold import names
 from anchorhold.api.egress import EgressRule
-from anchorhold.gateway import decision
+from anchorhold.gateway import credentials, decision
+from anchorhold.gateway.credentials import Header, Keeping
 from anchorhold.gateway.decision import Asked, Cell, Judge, Verdict
 from anchorhold.policy import identity
 from factories import RULE
 
 KEY, UID = b"key", "uid"
-CELL = Cell("team-a/review", UID, "10.244.0.9", (EgressRule.parse(RULE),), suspended=False)
+CREDENTIAL = {"secretName": "model", "key": "key"}
+KEPT = Keeping(frozenset({RULE["host"]}), frozenset({"small"}), {"key": "sk-secret"})
+CELL = Cell(
+    run="team-a/review",
+    uid=UID,
+    address="10.244.0.9",
+    policies=("small",),
+    rules=(EgressRule.parse(RULE),),
+    suspended=False,
+)
 TOKEN = identity.token(KEY, UID)
 SHOWN = {"authorization": f"Bearer {TOKEN}"}
 PATH = "/api.model.example/v1/chat"
 
 
-def judge(cell: Cell | None = CELL, address: str = "9.9.9.9", fault: str = "") -> Judge:
+def judge(
+    cell: Cell | None = CELL, fault: str = "", secrets: dict[str, Keeping] | None = None
+) -> Judge:
     async def resolve(_: str) -> tuple[str, str]:
-        return address, fault
+        return "" if fault else "9.9.9.9", fault
 
-    return Judge(lambda: [KEY], {UID: cell}.get if cell else {}.get, resolve)
+    cells = {UID: cell} if cell else {}
+    return Judge(lambda: [KEY], cells.get, (secrets or {}).get, resolve)
 
 
 def asked(**fields: Any) -> Asked:  # noqa: ANN401
@@ -77,9 +91,104 @@ async def test_a_request_is_refused_of_a_run_that(
 
 @pytest.mark.parametrize(("fault", "status"), [("dns-failure", 502), ("address-not-public", 403)])
 async def test_a_host_that_may_not_be_dialled_is_refused(fault: str, status: int):
-    verdict = await judge(address="", fault=fault).decide(asked())
+    verdict = await judge(fault=fault).decide(asked())
 
     assert (verdict.status, verdict.reason, verdict.address) == (status, fault, "")
+
+
+def holding(**credential: str) -> Cell:
+    """A run whose rule has a credential."""
+    rule = EgressRule.parse({**RULE, "credential": {**CREDENTIAL, **credential}})
+    return dataclasses.replace(CELL, rules=(rule,))
+
+
+async def test_a_credential_is_added_as_its_rule_says():
+    cell = holding(header="x-api-key", format="key={value}")
+
+    verdict = await judge(cell, secrets={"model": KEPT}).decide(asked())
+
+    assert verdict.secret == Header("x-api-key", "key=sk-secret")
+    assert verdict.address == "9.9.9.9"
+    assert "sk-secret" not in repr(verdict) + repr(KEPT)
+
+
+async def test_without_a_credential_none_is_added():
+    assert (await judge(secrets={"model": KEPT}).decide(asked())).secret is None
+
+
+@pytest.mark.parametrize(
+    ("kept", "status", "reason"),
+    [
+        pytest.param(None, 503, credentials.MISSING, id="there is none"),
+        pytest.param(
+            dataclasses.replace(KEPT, values={}), 503, credentials.MISSING, id="it has no such key"
+        ),
+        pytest.param(
+            dataclasses.replace(KEPT, hosts=frozenset({"other.example"})),
+            403,
+            credentials.NOT_BOUND,
+            id="it serves another host",
+        ),
+        pytest.param(
+            dataclasses.replace(KEPT, policies=frozenset({"other"})),
+            403,
+            credentials.NOT_BOUND,
+            id="it serves another policy",
+        ),
+    ],
+)
+async def test_a_request_is_refused_whose_secret_is_not_for_it(
+    kept: Keeping | None, status: int, reason: str
+):
+    secrets = {"model": kept} if kept is not None else {}
+
+    verdict = await judge(holding(), secrets=secrets).decide(asked())
+
+    assert (verdict.status, verdict.reason) == (status, reason)
+    assert (verdict.address, verdict.secret) == ("", None)
+
+
+async def test_a_secret_must_serve_every_policy_that_a_run_is_under():
+    cell = dataclasses.replace(holding(), policies=("small", "other"))
+
+    verdict = await judge(cell, secrets={"model": KEPT}).decide(asked())
+
+    assert verdict.reason == credentials.NOT_BOUND
+
+
+def secret(annotations: dict[str, str] | None, **data: bytes) -> dict[str, Any]:
+    encoded = {name: base64.b64encode(value).decode() for name, value in data.items()}
+    return {"metadata": {"annotations": annotations}, "data": encoded}
+
+
+BOTH = {names.HOSTS_ANNOTATION: "a.example b.example", names.POLICIES_ANNOTATION: "small"}
+
+
+def test_a_secret_says_whom_it_serves():
+    kept = credentials.read(secret(BOTH, key=b"value\n"))
+
+    assert kept.hosts == {"a.example", "b.example"}
+    assert (kept.policies, kept.values) == ({"small"}, {"key": "value"})
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        None,
+        {},
+        {names.HOSTS_ANNOTATION: "a.example"},
+        {names.POLICIES_ANNOTATION: "small"},
+        {**BOTH, names.HOSTS_ANNOTATION: " "},
+    ],
+)
+def test_a_secret_that_does_not_say_both_is_not_looked_into(annotations: dict[str, str] | None):
+    assert credentials.read(secret(annotations, key=b"value")).values == {}
+
+
+@pytest.mark.parametrize("value", [b"", b"a\r\nX-Other: b", b"\xff", "ö".encode(), b"a\x00b"])
+def test_a_value_that_no_header_can_carry_is_none(value: bytes):
+    """Above all none that would add a header of its own."""
+    assert credentials.read(secret(BOTH, key=value)).values == {}
 
 
 async def test_a_run_that_greets_is_known():

@@ -15,6 +15,7 @@ from anchorhold import __main__ as program
 from anchorhold import names
 from anchorhold.cluster import client
 from anchorhold.controller.view import View
+from anchorhold.policy import identity, window
 from anchorhold.policy.grant import Site
 from wiring import fakeapi
 
@@ -331,6 +332,60 @@ async def test_a_namesake_never_gets_the_other_s_cell(cluster: Cluster):
         second = await cluster.pod_of("a")
 
     assert first != second
+
+
+RULE = {"name": "model", "host": "api.test", "methods": ["GET"], "paths": ["/**"]}
+
+
+def with_a_window(api: fakeapi.FakeApi, monkeypatch: pytest.MonkeyPatch) -> Manifest:
+    """A policy with a rule, and a key that signs tokens; the Service that is still missing."""
+    monkeypatch.setattr(program, "signing_key", lambda: b"key")
+    document = policy()
+    document["spec"]["egress"] = {"rules": [RULE]}
+    api.put(document)
+    metadata = {"name": "gateway-0", "namespace": names.GATEWAY_NAMESPACE}
+    spec = {"clusterIP": "10.96.0.30"}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
+async def test_a_run_with_egress_gets_its_opening_before_its_pod_and_a_token(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    """The Service of its gateway is looked up then; without one the run waits and says so."""
+    cluster.onboard()
+    service = with_a_window(cluster.api, monkeypatch)
+    async with cluster.controller():
+        cluster.api.put(run("a", egress={"rules": [{"name": "model"}]}))
+        await cluster.until("a", "Pending")
+        assert cluster.pod("a") is None
+        cluster.api.put(service)
+        name = await cluster.pod_of("a")
+
+    made = [call.resource for call in cluster.api.requests if call.verb == "create"]
+    assert made.index("networkpolicies") < made.index("pods")
+    opening, pod = cluster.api.get("networkpolicies", NAMESPACE, name), cluster.pod("a")
+    assert opening is not None and pod is not None  # noqa: PT018
+    uid = pod["metadata"]["ownerReferences"][0]["uid"]
+    assert opening["spec"] == window.opening(uid, "gateway-0")
+    assert opening["metadata"]["ownerReferences"] == pod["metadata"]["ownerReferences"]
+    environment = {e["name"]: e["value"] for e in pod["spec"]["containers"][0]["env"]}
+    assert environment["ANCHORHOLD_GATEWAY"] == "10.96.0.30:8080"
+    assert identity.owner(environment["ANCHORHOLD_TOKEN"], [b"key"]) == uid
+
+
+async def test_an_opening_that_is_not_ours_is_not_taken_for_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    cluster.onboard()
+    cluster.api.put(with_a_window(cluster.api, monkeypatch))
+    made = cluster.api.put(run("a", egress={"rules": [{"name": "model"}]}))
+    closed = default_deny()
+    closed["metadata"]["name"] = names.child_name("a", made["metadata"]["uid"])
+    cluster.api.put(closed)
+    async with cluster.controller():
+        await cluster.until("a", "NameTaken")
+
+    assert cluster.pod("a") is None
 
 
 async def test_somebody_else_s_config_map_is_not_taken_for_the_task(cluster: Cluster):

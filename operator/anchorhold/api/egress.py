@@ -8,6 +8,7 @@ from pydantic.config import JsonDict
 from anchorhold.api.base import (
     EnvironmentVariable,
     Label,
+    ObjectName,
     Reserved,
     Type,
     list_map,
@@ -29,15 +30,50 @@ Path = Annotated[str, Field(max_length=128, pattern=PATH_PATTERN)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 _SET: JsonDict = {"x-kubernetes-list-type": "set"}
 
-RESERVED_RULE = {
-    "approval": "`approval` is not supported yet: remove the field",
-    "credential": "`credential` is not supported yet: remove the field",
-}
+RESERVED_RULE = {"approval": "`approval` is not supported yet: remove the field"}
 RESERVED_EGRESS = {
     "budget": "`budget` is not supported yet: remove the field",
     "dailyBudget": "`dailyBudget` is not supported yet: remove the field",
 }
 RESERVED_ASKED = {"budget": RESERVED_EGRESS["budget"]}
+
+
+# What HTTP itself, or the gateway, is controlled by.
+_NOT_FOR_SECRETS = (
+    *("host", "connection", "content-length", "expect", "te", "trailer", "transfer-encoding"),
+    *("upgrade", "x-anchorhold-route"),
+)
+
+
+class Credential(Type):
+    """What the gateway adds to each request of a rule. No cell ever holds it.
+
+    The Secret lies in `anchorhold-gateway`. Its own annotations must name the rule's host
+    (`anchorhold.dev/hosts`) and every policy that the run is under (`anchorhold.dev/policies`).
+    """
+
+    secret_name: ObjectName
+    """The Secret's name."""
+    key: str = Field(min_length=1, max_length=253, pattern="^[-._a-zA-Z0-9]+$")
+    """Which of its values."""
+    header: str = Field(
+        default="authorization",
+        max_length=64,
+        pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        json_schema_extra=rules(
+            rule(
+                f"!(self in {list(_NOT_FOR_SECRETS)})",
+                "must not be a header that HTTP or the gateway is controlled by",
+            )
+        ),
+    )
+    """The header, in lower case."""
+    format: str = Field(
+        default="Bearer {value}",
+        max_length=128,
+        pattern=r"^[ -~]*\{value\}[ -~]*$",
+    )
+    """What the header says; '{value}' stands for the Secret's value."""
 
 
 class EgressRule(Type):
@@ -46,6 +82,10 @@ class EgressRule(Type):
     model_config = ConfigDict(
         json_schema_extra=rules(
             *refused(RESERVED_RULE),
+            rule(
+                "!has(self.credential) || !self.host.contains('*')",
+                "`host` must have no '*' where there is a `credential`: each of its hosts is named",
+            ),
             rule(
                 f"self.mode == '{REVERSE}'",
                 f"`mode` must be '{REVERSE}': 'Connect' and 'Intercept' are not supported yet",
@@ -74,8 +114,8 @@ class EgressRule(Type):
     )
     """Variables of the agent: '{gateway}' becomes the gateway's 'address:port', '{token}' what
     the run shows there."""
-    credential: Reserved | None = None
-    """Not supported yet, and refused."""
+    credential: Credential | None = None
+    """What the gateway adds, so that no cell holds it."""
     approval: Reserved | None = None
     """Not supported yet, and refused."""
 

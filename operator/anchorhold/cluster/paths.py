@@ -38,6 +38,7 @@ def _checked(name: str) -> str:
 namespaces = partial(_many, CORE, "namespaces", None)
 pods, pod = partial(_many, CORE, "pods"), partial(_one, CORE, "pods")
 config_maps, config_map = partial(_many, CORE, "configmaps"), partial(_one, CORE, "configmaps")
+secrets = partial(_many, CORE, "secrets")
 services, service = partial(_many, CORE, "services"), partial(_one, CORE, "services")
 events = partial(_many, CORE, "events")
 network_policies = partial(_many, NETWORKING, "networkpolicies")

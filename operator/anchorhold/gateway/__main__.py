@@ -29,7 +29,7 @@ async def operate(server: client.Server, reachable: str) -> None:
     async with client.session(server) as http, asyncio.TaskGroup() as group:
         view = View(client.Client(http, server.url), random.Random())  # noqa: S311
         resolver = Resolver(name_servers(), addresses.networks(reachable))
-        judge = Judge(signing_keys, view.cell, resolver.resolve)
+        judge = Judge(signing_keys, view.cell, view.kept, resolver.resolve)
         group.create_task(view.run())
         served = await endpoints.serve(lambda: True, view.is_complete, PORT)
         answering = await decider.serve(judge, SOCKET)

@@ -57,12 +57,16 @@ def passed(verdict: Verdict) -> Any:  # noqa: ANN401
     target = verdict.target
     assert target is not None  # noqa: S101  # whoever has an address has a target
     headers = {ROUTE_HEADER: REVERSE, ":authority": target.authority, ":path": target.path}
+    removed = [*decision.SECRET_HEADERS]
+    if (secret := verdict.secret) is not None:
+        headers[secret.name] = secret.value
+        removed = [name for name in removed if name != secret.name]
     where = f"[{verdict.address}]" if ":" in verdict.address else verdict.address
     return wire.CheckResponse(
         status=Status(code=OK),
         ok_response=wire.OkHttpResponse(
             headers=[option(name, value) for name, value in headers.items()],
-            headers_to_remove=decision.SECRET_HEADERS,
+            headers_to_remove=removed,
         ),
         dynamic_metadata=record(verdict, "allow", dst=f"{where}:{target.port}"),
     )

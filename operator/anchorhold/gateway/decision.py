@@ -7,25 +7,32 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from anchorhold.api.egress import EgressRule
-from anchorhold.gateway import rules
+from anchorhold.gateway import credentials, resolver, rules
+from anchorhold.gateway.credentials import Header, Keeping
 from anchorhold.policy import identity
 
 # Where clients put what they take for a password or an API key. None of it goes upstream.
 TOKEN_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 SECRET_HEADERS = (*TOKEN_HEADERS, "proxy-authorization", "cookie")
 GREETING = "greeting"
+# What is nobody's refusal: something that is needed is not there.
+FAULTS = {
+    resolver.NO_ANSWER: HTTPStatus.BAD_GATEWAY,
+    credentials.MISSING: HTTPStatus.SERVICE_UNAVAILABLE,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """A run that lives at this moment, and what it may reach.
 
-    `suspended` says that one of its policies is.
+    `policies` are the names of those it is under; `suspended` says that one of them is.
     """
 
     run: str
     uid: str
     address: str
+    policies: tuple[str, ...]
     rules: tuple[EgressRule, ...]
     suspended: bool
 
@@ -42,7 +49,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a request. `address` is where it goes; empty: it goes nowhere."""
+    """What becomes of a request. `address` is where it goes; empty: it goes nowhere.
+
+    `secret` is the header that is added on the way.
+    """
 
     status: int
     reason: str
@@ -50,18 +60,20 @@ class Verdict:
     target: rules.Target | None = None
     rule: str = ""
     address: str = ""
+    secret: Header | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
     """All that a decision hangs on.
 
-    `cell_of` knows the living runs by uid, `keys` those that sign tokens; `resolve` gives an
-    address that may be dialled, or None and a word why not.
+    `cell_of` knows the living runs by uid, `keys` those that sign tokens, `kept` the Secrets by
+    name; `resolve` gives an address that may be dialled, or nothing and a word why not.
     """
 
     keys: Callable[[], Sequence[bytes]]
     cell_of: Callable[[str], Cell | None]
+    kept: Callable[[str], Keeping | None]
     resolve: Callable[[str], Awaitable[tuple[str, str]]]
 
     async def decide(self, asked: Asked) -> Verdict:
@@ -83,12 +95,24 @@ class Judge:
         rule = rules.find(cell.rules, target)
         if isinstance(rule, str):
             return Verdict(HTTPStatus.FORBIDDEN, rule, cell, target)
+        secret = self._secret(cell, rule)
+        if isinstance(secret, str):
+            return Verdict(status(secret), secret, cell, target, rule.name)
         address, fault = await self.resolve(target.host)
-        if fault == "dns-failure":
-            return Verdict(HTTPStatus.BAD_GATEWAY, fault, cell, target, rule.name)
         if fault:
-            return Verdict(HTTPStatus.FORBIDDEN, fault, cell, target, rule.name)
-        return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address)
+            return Verdict(status(fault), fault, cell, target, rule.name)
+        return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address, secret)
+
+    def _secret(self, cell: Cell, rule: EgressRule) -> Header | str | None:
+        """The header that the rule adds, if any, or why it can't."""
+        if rule.credential is None:
+            return None
+        return credentials.header(rule, cell.policies, self.kept(rule.credential.secret_name))
+
+
+def status(fault: str) -> int:
+    """What a fault is over HTTP: a refusal, if it is nothing that may pass."""
+    return FAULTS.get(fault, HTTPStatus.FORBIDDEN)
 
 
 def objection(cell: Cell, asked: Asked) -> str | None:

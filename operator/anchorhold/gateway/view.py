@@ -16,6 +16,7 @@ from anchorhold import names
 from anchorhold.api.egress import EgressRule
 from anchorhold.api.run import AgentRunSpec
 from anchorhold.cluster import client, informer, paths
+from anchorhold.gateway import credentials
 from anchorhold.gateway.decision import Cell
 from anchorhold.policy import fence
 from anchorhold.policy.evaluate import of_rule
@@ -50,6 +51,7 @@ class Pod:
 class Policy:
     """An AgentPolicy: its rules by name with their digests, none where it can't be read."""
 
+    name: str
     suspended: bool
     rules: Mapping[str, tuple[str, EgressRule]]
 
@@ -83,9 +85,9 @@ def read_policy(document: Document) -> Policy:
     """The view of an AgentPolicy; one that this version can't read allows nothing."""
     policy = fence.read_policy(document)
     if isinstance(policy, Refusal):
-        return Policy(suspended=True, rules={})
+        return Policy(document["metadata"]["name"], suspended=True, rules={})
     rules = {rule.name: (of_rule(rule), rule) for rule in policy.spec.egress.rules}
-    return Policy(policy.spec.suspend, rules)
+    return Policy(policy.name, policy.spec.suspend, rules)
 
 
 class View:
@@ -101,6 +103,9 @@ class View:
         self.policies = informer.Informer(
             api, paths.agent_policies(names.POLICY_NAMESPACE), read_policy, ignore
         )
+        self.secrets = informer.Informer(
+            api, paths.secrets(names.GATEWAY_NAMESPACE), credentials.read, ignore
+        )
         self.bindings = informer.Informer(
             api, paths.policy_bindings(), fence.read_binding, self._on_binding
         )
@@ -108,7 +113,7 @@ class View:
     async def run(self) -> None:
         """Keep the view true, for ever; cancel it to stop."""
         async with self._group as group:
-            for source in (self.runs, self.policies, self.bindings):
+            for source in (self.runs, self.policies, self.secrets, self.bindings):
                 group.create_task(source.run(self._jitter))
 
     def is_complete(self) -> bool:
@@ -117,14 +122,15 @@ class View:
         A namespace that is not bound any more is nobody's, and may well be closed to us.
         """
         held = [pods for namespace, pods in self.pods.items() if self._policies(namespace)]
-        return follows(self.runs, self.policies, self.bindings, *held)
+        return follows(self.runs, self.policies, self.secrets, self.bindings, *held)
 
     def cell(self, uid: str) -> Cell | None:
         """The run with this uid, if it lives, with the rules that hold for it at this moment."""
         namespace, pod = self._cells.get(uid, ("", None))
         if pod is None or not (pod.alive and pod.address):
             return None
-        if not follows(self.runs, self.policies, self.bindings, self.pods[namespace]):
+        sources = (self.runs, self.policies, self.secrets, self.bindings, self.pods[namespace])
+        if not follows(*sources):
             return None
         run = self.runs.store.get((namespace, pod.run))
         if run is None or run.uid != uid or not run.wanted:
@@ -134,9 +140,14 @@ class View:
             run=f"{namespace}/{pod.run}",
             uid=uid,
             address=pod.address,
+            policies=tuple(policy.name for policy in policies),
             rules=tuple(usable(run, pod, policies)) if policies else (),
             suspended=not policies or any(policy.suspended for policy in policies),
         )
+
+    def kept(self, name: str) -> credentials.Keeping | None:
+        """The Secret of this name, as it is now."""
+        return self.secrets.store.get((names.GATEWAY_NAMESPACE, name))
 
     def _policies(self, namespace: str) -> list[Policy]:
         """The policies that hold a namespace; none where the fence of bindings lacks a part."""
@@ -145,7 +156,7 @@ class View:
         if isinstance(taken, Refusal):
             return []
         found = [self.policies.store.get((names.POLICY_NAMESPACE, name)) for name in taken]
-        return [policy or Policy(suspended=True, rules={}) for policy in found]
+        return [policy or Policy("", suspended=True, rules={}) for policy in found]
 
     def _on_binding(self, _: object, old: fence.Binding | None, new: fence.Binding | None) -> None:
         for namespace in {binding.namespace for binding in (old, new) if binding is not None}:
