@@ -466,3 +466,48 @@ def test_a_secret_is_in_no_log(bed: Bed):
     wait_for(lambda: "/v1/unsaid" in bed.log.read_text(encoding="utf-8"), 20, "the line")
 
     assert SECRET not in bed.log.read_text(encoding="utf-8")
+
+
+ECHOING: Any = pytest.mark.parametrize(
+    ("cut", "piece"), [(0, 0), (0, 1), (0, 7), (3, 0), (9, 0), (len(SECRET) - 1, 0)]
+)
+
+
+@ECHOING
+def test_a_credential_that_an_upstream_repeats_does_not_come_back(bed: Bed, cut: int, piece: int):
+    """In a header, in a body, and in a body that is cut in the middle of it, at any place."""
+    bed.cell(0, rule(paths=["/repeat"], credential=CREDENTIAL))
+    keep(bed)
+
+    status, body, heads = ask(bed, f"/model.test/repeat?cut={cut}&piece={piece}")
+
+    assert status == 200
+    assert heads["x-repeated"] == "*"
+    text = body.decode()
+    assert text.startswith("before Bearer ")
+    assert text.endswith(" after")
+    assert len(text) == len(f"before Bearer {SECRET} after")
+    shown = text.removeprefix("before Bearer ").removesuffix(" after")
+    assert set(shown[5:]) == {"*"}
+    assert all(mine in ("*", theirs) for mine, theirs in zip(shown, SECRET, strict=True))
+
+
+def test_what_is_no_credential_comes_back_as_it_is(bed: Bed):
+    """The same upstream, by a rule without one."""
+    bed.cell(0, rule(paths=["/repeat"]))
+
+    _, body, heads = ask(bed, "/model.test/repeat?cut=0&piece=0")
+
+    assert body == b"before  after"
+    assert heads["x-repeated"] == ""
+
+
+def test_what_only_begins_like_a_credential_comes_back(bed: Bed):
+    """Among other text, that is: at the end of a piece its beginning is taken for it."""
+    bed.cell(0, rule(paths=["/v1/**", "/echo"], credential=CREDENTIAL))
+    keep(bed)
+
+    _, body, _ = ask(bed, "/model.test/echo?" + SECRET[:9])
+
+    assert SECRET[:9] in body.decode()
+    assert SECRET not in body.decode()

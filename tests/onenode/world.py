@@ -69,6 +69,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "ticks": self._ticks,
             "websocket": self._echo_frames,
             "echo": self._echo,
+            "repeat": self._repeat,
             "digest": self._digest,
         }
         if path in scripted.PROTOCOLS and self.command == "POST":
@@ -99,6 +100,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """All that was said, which no server should tell who brings secrets."""
         seen = {"method": self.command, "path": self.path, "headers": dict(self.headers)}
         self._send(json.dumps(seen).encode())
+
+    def _repeat(self) -> None:
+        """What was shown, in a header and in a body: cut at a place, and each piece in pieces."""
+        cut, size = (int(word.partition("=")[2]) for word in self.path.partition("?")[2].split("&"))
+        shown = self.headers.get("Authorization", "")
+        place = len("before Bearer ") + cut
+        body = f"before {shown} after".encode()
+        self.send_response(200)
+        self.send_header("X-Repeated", shown)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        for part in (body[:place], body[place:]):
+            step = size or len(part)
+            for at in range(0, len(part), step):
+                self.wfile.write(part[at : at + step])
+                self.wfile.flush()
+                time.sleep(0.01)
 
     def _digest(self) -> None:
         """Whoever sent a secret can tell that it arrived, and nobody learns it from this."""

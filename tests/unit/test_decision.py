@@ -107,7 +107,7 @@ async def test_a_credential_is_added_as_its_rule_says():
 
     verdict = await judge(cell, secrets={"model": KEPT}).decide(asked())
 
-    assert verdict.secret == Header("x-api-key", "key=sk-secret")
+    assert verdict.secret == Header("x-api-key", "key=sk-secret", "sk-secret")
     assert verdict.address == "9.9.9.9"
     assert "sk-secret" not in repr(verdict) + repr(KEPT)
 

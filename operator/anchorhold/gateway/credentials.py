@@ -27,10 +27,11 @@ class Keeping:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header with a secret in it."""
+    """A header with a secret in it; `secret` is the bare value, which must not come back."""
 
     name: str
     value: str = field(repr=False)
+    secret: str = field(repr=False)
 
 
 def read(document: Mapping[str, Any]) -> Keeping:
@@ -61,4 +62,6 @@ def header(rule: EgressRule, policies: Sequence[str], kept: Keeping | None) -> H
     if rule.host not in kept.hosts or not kept.policies.issuperset(policies):
         return NOT_BOUND
     value = kept.values.get(wanted.key, "")
-    return Header(wanted.header, wanted.format.replace("{value}", value)) if value else MISSING
+    if not value:
+        return MISSING
+    return Header(wanted.header, wanted.format.replace("{value}", value), value)

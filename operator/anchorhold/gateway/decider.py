@@ -58,9 +58,12 @@ def passed(verdict: Verdict) -> Any:  # noqa: ANN401
     assert target is not None  # noqa: S101  # whoever has an address has a target
     headers = {ROUTE_HEADER: REVERSE, ":authority": target.authority, ":path": target.path}
     removed = [*decision.SECRET_HEADERS]
+    facts = {}
     if (secret := verdict.secret) is not None:
-        headers[secret.name] = secret.value
+        # Uncompressed, so that the secret is found should it come back.
+        headers |= {"accept-encoding": "identity", secret.name: secret.value}
         removed = [name for name in removed if name != secret.name]
+        facts["secret"] = secret.secret
     where = f"[{verdict.address}]" if ":" in verdict.address else verdict.address
     return wire.CheckResponse(
         status=Status(code=OK),
@@ -68,7 +71,7 @@ def passed(verdict: Verdict) -> Any:  # noqa: ANN401
             headers=[option(name, value) for name, value in headers.items()],
             headers_to_remove=removed,
         ),
-        dynamic_metadata=record(verdict, "allow", dst=f"{where}:{target.port}"),
+        dynamic_metadata=record(verdict, "allow", dst=f"{where}:{target.port}", **facts),
     )
 
 
@@ -98,7 +101,7 @@ def body(verdict: Verdict) -> Mapping[str, Any]:
 
 
 def record(verdict: Verdict, word: str, **more: str) -> Struct:
-    """What the log and the cluster read: never a secret."""
+    """What Envoy logs by name, and what it works with besides: it logs nothing of that."""
     cell, target = verdict.cell, verdict.target
     facts = Struct()
     facts.update(

@@ -23,6 +23,8 @@ FOLDER = "/run/anchorhold/gateway"
 DECIDER, AUTHZ = "decider", "envoy.filters.http.ext_authz"
 AUTHZ_SECONDS = 8
 BUFFER_BYTES = 65_536
+LUA = "extensions.filters.http.lua.v3.Lua"
+SCRUB = Path(__file__).with_name("scrub.lua").read_text(encoding="ascii")
 MUTATION = "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 # What Envoy adds, and what only we may set.
 UNTOLD = ("x-forwarded-for", "x-forwarded-proto", "x-request-id", "x-envoy-external-address")
@@ -92,6 +94,7 @@ def connections() -> Config:
         access_log=[log()],
         http_filters=[
             asks(),
+            part("envoy.filters.http.lua", LUA, default_source_code={"inline_string": SCRUB}),
             part(
                 "envoy.filters.http.router",
                 "extensions.filters.http.router.v3.Router",
