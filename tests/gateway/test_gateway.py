@@ -16,8 +16,10 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from anchorhold.gateway.credentials import Keeping
+from anchorhold.gateway.resolver import Resolver, name_servers
 from bed.kube import wait_for
 from gatebed import CELLS, FORBIDDEN, GOOD, KEY, OLD_KEY, Bed, rule
 
@@ -511,3 +513,36 @@ def test_what_only_begins_like_a_credential_comes_back(bed: Bed):
 
     assert SECRET[:9] in body.decode()
     assert SECRET not in body.decode()
+
+
+def verdicts(decision: str, reason: str) -> float:
+    labels = {"decision": decision, "reason": reason}
+    return REGISTRY.get_sample_value("gateway_verdicts_total", labels) or 0.0
+
+
+def test_verdicts_are_counted_by_their_reason(bed: Bed):
+    bed.cell(0, rule())
+    allowed, refused = verdicts("allow", ""), verdicts("deny", "host-not-allowed")
+
+    ask(bed)
+    ask(bed, "/files.test/v1/chat")
+
+    assert verdicts("allow", "") == allowed + 1
+    assert verdicts("deny", "host-not-allowed") == refused + 1
+
+
+def test_where_no_name_server_answers_nothing_passes(bed: Bed):
+    """A question without an answer is a refusal; the next one may be answered."""
+    bed.cell(0, rule(host="a.wild.test"))
+
+    async def silent(host: str) -> tuple[str, str]:
+        return await Resolver(name_servers([FORBIDDEN]), ()).resolve(host)
+
+    bed.decider.blind = silent
+
+    answer = ask(bed, "/a.wild.test/v1/chat")
+
+    assert (answer[0], reason(answer)) == (502, "dns-failure")
+    assert bed.internet.requests == []
+    bed.decider.blind = None
+    assert ask(bed, "/a.wild.test/v1/chat")[0] == 200

@@ -62,7 +62,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         """Read what was sent, and answer by the first part of the path."""
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = self.path.partition("?")[0]
         special = {
             "bytes": self._bytes,
@@ -73,7 +73,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "digest": self._digest,
         }
         if path in scripted.PROTOCOLS and self.command == "POST":
-            self._play(scripted.PROTOCOLS[path], json.loads(body))
+            self._play(scripted.PROTOCOLS[path], json.loads(self.body))
         else:
             special.get(path.split("/")[1], self._greet)()
 

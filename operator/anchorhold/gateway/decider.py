@@ -16,6 +16,7 @@ from envoy.service.auth.v3 import external_auth_pb2_grpc as service
 from envoy.type.v3.http_status_pb2 import HttpStatus
 from google.protobuf.struct_pb2 import Struct
 from google.rpc.status_pb2 import Status
+from prometheus_client import Counter
 
 from anchorhold.gateway import decision
 from anchorhold.gateway.decision import Asked, Judge, Verdict
@@ -26,6 +27,8 @@ REVERSE = "reverse"
 # gRPC's codes: what Envoy looks at.
 OK, PERMISSION_DENIED = 0, 7
 STREAMS = 1_000
+# Never a label with a run or a host.
+VERDICTS = Counter("gateway_verdicts_total", "Requests of agents.", ["decision", "reason"])
 SENTENCE = "The gateway refuses this request by policy; trying again will not help."
 
 
@@ -37,7 +40,9 @@ class Decider(service.AuthorizationServicer):  # type: ignore[misc]  # generated
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802
         """The answer about one request."""
-        return answer(await self._judge.decide(read(request.attributes)))
+        verdict = await self._judge.decide(read(request.attributes))
+        VERDICTS.labels("allow" if verdict.address else "deny", verdict.reason).inc()
+        return answer(verdict)
 
 
 def read(attributes: Any) -> Asked:  # noqa: ANN401

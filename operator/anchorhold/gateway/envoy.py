@@ -11,13 +11,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from anchorhold import names
 from anchorhold.gateway import addresses
 from anchorhold.gateway.decider import REVERSE, ROUTE_HEADER
-
-Config = dict[str, Any]
+from anchorhold.gateway.second_layer import Config, part, second_layer, typed
 
 FOLDER = "/run/anchorhold/gateway"
 DECIDER, AUTHZ = "decider", "envoy.filters.http.ext_authz"
@@ -28,16 +26,6 @@ SCRUB = Path(__file__).with_name("scrub.lua").read_text(encoding="ascii")
 MUTATION = "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 # What Envoy adds, and what only we may set.
 UNTOLD = ("x-forwarded-for", "x-forwarded-proto", "x-request-id", "x-envoy-external-address")
-
-
-def typed(kind: str, **fields: Any) -> Config:  # noqa: ANN401
-    """A configuration of one of Envoy's types."""
-    return {"@type": f"type.googleapis.com/envoy.{kind}", **fields}
-
-
-def part(name: str, kind: str, **fields: Any) -> Config:  # noqa: ANN401
-    """An extension by name."""
-    return {"name": name, "typed_config": typed(kind, **fields)}
 
 
 def bootstrap(reachable: Sequence[addresses.Network], authorities: str, folder: str) -> Config:
@@ -127,7 +115,13 @@ def routes() -> Config:
     allowed = {
         "match": {"prefix": "/", "headers": [verdict]},
         "request_headers_to_remove": [ROUTE_HEADER, *UNTOLD],
-        "route": {"cluster": "upstream", "timeout": "0s", "idle_timeout": "300s"},
+        "route": {
+            "cluster": "upstream",
+            "timeout": "0s",
+            "idle_timeout": "300s",
+            # A kept connection may be closed at the very moment: then nothing has been sent yet.
+            "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request"},
+        },
     }
     refused = {"match": {"prefix": "/"}, "direct_response": {"status": 403}}
     return {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [allowed, refused]}]}
@@ -196,49 +190,6 @@ def upstream(reachable: Sequence[addresses.Network], authorities: str) -> Config
         "transport_socket": part("tls", tls, common_tls_context=trusted),
         "typed_extension_protocol_options": {HTTP_OPTIONS: options},
     }
-
-
-def second_layer(reachable: Sequence[addresses.Network]) -> Config:
-    """Envoy's own judgement of the address. An address that is not known is in no range."""
-    public = any_of(
-        both(among(["0.0.0.0/0"]), outside(addresses.SPECIAL_4)),
-        both(among([addresses.GLOBAL_6]), outside(addresses.SPECIAL_6)),
-    )
-    listed = [both(among(reachable), outside(addresses.NEVER))] if reachable else []
-    policy = {"principals": [{"any": True}], "permissions": [any_of(public, *listed)]}
-    return part(
-        "envoy.filters.http.upstream_rbac",
-        "extensions.filters.http.rbac.v3.RBAC",
-        rules={"action": "ALLOW", "policies": {"public": policy}},
-    )
-
-
-def among(networks: Sequence[object]) -> Config:
-    """In one of the ranges."""
-    kind = "extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher"
-    name = "envoy.rbac.matchers.upstream_ip_port"
-    ranges = (str(network).partition("/") for network in networks)
-    return any_of(
-        *(
-            {"matcher": part(name, kind, upstream_ip={"address_prefix": at, "prefix_len": int(n)})}
-            for at, _, n in ranges
-        )
-    )
-
-
-def outside(networks: Sequence[object]) -> Config:
-    """In none of the ranges."""
-    return {"not_rule": among(networks)}
-
-
-def both(*rules: Config) -> Config:
-    """All must hold."""
-    return {"and_rules": {"rules": list(rules)}}
-
-
-def any_of(*rules: Config) -> Config:
-    """One must hold."""
-    return {"or_rules": {"rules": list(rules)}}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from anchorhold.gateway import addresses
 
 # How long an answer counts, whatever its name server says.
 TTL_SECONDS = (2, 60)
-QUERY_SECONDS, TRIES = 1.5, 2
+QUERY_SECONDS, TRIES = 1.0, 2
 MOST_NAMES = 4_096
 NOT_PUBLIC, NO_ANSWER = "address-not-public", "dns-failure"
 
@@ -59,7 +59,8 @@ class Resolver:
         return await asyncio.shield(task)
 
     async def _ask(self, host: str) -> Answer:
-        found = [*await self._query(host, "A"), *await self._query(host, "AAAA")]
+        both = await asyncio.gather(self._query(host, "A"), self._query(host, "AAAA"))
+        found = [*both[0], *both[1]]
         lowest, highest = TTL_SECONDS
         seconds = min([max(lowest, ttl) for _, ttl in found] or [lowest])
         until = asyncio.get_running_loop().time() + min(seconds, highest)
