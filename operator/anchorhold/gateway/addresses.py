@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
 from typing import TypeAlias
 
+# Why a name leads nowhere.
+NOT_PUBLIC, NO_ANSWER = "address-not-public", "dns-failure"
+
 Network: TypeAlias = IPv4Network | IPv6Network
 
 # IANA special-purpose registries (RFC 6890 and later), with what only leads elsewhere.

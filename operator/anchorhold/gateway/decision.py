@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from anchorhold.api.egress import EgressRule
-from anchorhold.gateway import credentials, resolver, rules
+from anchorhold.gateway import addresses, credentials, rules
 from anchorhold.gateway.credentials import Header, Keeping
 from anchorhold.policy import identity
 
@@ -17,7 +17,7 @@ SECRET_HEADERS = (*TOKEN_HEADERS, "proxy-authorization", "cookie")
 GREETING = "greeting"
 # What is nobody's refusal: something that is needed is not there.
 FAULTS = {
-    resolver.NO_ANSWER: HTTPStatus.BAD_GATEWAY,
+    addresses.NO_ANSWER: HTTPStatus.BAD_GATEWAY,
     credentials.MISSING: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 

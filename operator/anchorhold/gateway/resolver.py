@@ -12,7 +12,6 @@ from anchorhold.gateway import addresses
 TTL_SECONDS = (2, 60)
 QUERY_SECONDS, TRIES = 1.0, 2
 MOST_NAMES = 4_096
-NOT_PUBLIC, NO_ANSWER = "address-not-public", "dns-failure"
 
 # Addresses with their seconds to live, of one kind ('A' or 'AAAA'); none where there are none.
 Query = Callable[[str, str], Awaitable[list[tuple[str, int]]]]
@@ -73,9 +72,9 @@ class Resolver:
     def _judged(self, until: float, found: Sequence[str]) -> Answer:
         """A name with a single address that may not be dialled is refused: it could be next."""
         if not found:
-            return Answer(until, (), NO_ANSWER)
+            return Answer(until, (), addresses.NO_ANSWER)
         if not all(addresses.may_be_dialled(each, self._reachable) for each in found):
-            return Answer(until, (), NOT_PUBLIC)
+            return Answer(until, (), addresses.NOT_PUBLIC)
         # IPv4 where there is any: it is what every cluster has.
         return Answer(until, tuple(each for each in found if ":" not in each) or tuple(found))
 
