@@ -20,11 +20,10 @@ import pytest
 from anchorhold.gateway import envoy
 from anchorhold.gateway.addresses import networks
 from bed.kube import wait_for
-from gatebed import CELLS, GOOD, KEY, Bed, Decider, Internet
+from gatebed import CELLS, ENVOY, GOOD, KEY, Bed, Decider, Internet
 from onenode import pki, settings
 from onenode.nameserver import NameServer
 
-ENVOY = Path(os.environ.get("ENVOY", Path(__file__).parents[2] / "build/envoy/envoy/_bin/envoy"))
 NEW_NETWORK = 0x40000000
 
 

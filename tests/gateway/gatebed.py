@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from anchorhold.gateway.resolver import Resolver, name_servers
 from anchorhold.policy import identity
 from onenode import settings, world
 
+ENVOY = Path(os.environ.get("ENVOY", Path(__file__).parents[2] / "build/envoy/envoy/_bin/envoy"))
 GOOD, FORBIDDEN = "203.0.113.10", "198.51.100.30"
 CELLS = ("10.244.0.11", "10.244.0.12", "10.244.0.13")
 KEY, OLD_KEY = b"the key of today", b"the key of yesterday"

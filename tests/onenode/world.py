@@ -112,7 +112,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         for part in (body[:place], body[place:]):
-            step = size or len(part)
+            step = size or len(part) or 1
             for at in range(0, len(part), step):
                 self.wfile.write(part[at : at + step])
                 self.wfile.flush()
