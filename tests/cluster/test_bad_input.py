@@ -27,6 +27,7 @@ def test_bad_input_is_refused_at_once(agents: Agents, kubectl: Kubectl, row: dic
 
 VALUES = {"skills": [{"name": "a"}], "runtimeClassName": "gvisor"}
 RULE = {"name": "model", "host": "model.test", "methods": ["GET"], "paths": ["/"]}
+KEY = {"secretName": "model", "key": "key"}
 ASKED = {"rules": [{"name": "model"}]}
 # What is given, and what is said to it.
 NOT_OF_A_RUN: list[tuple[Document, str]] = [
@@ -39,6 +40,14 @@ NOT_OF_A_POLICY: list[tuple[Document, str]] = [
     *(
         ({"egress": {"rules": [{**RULE, field: {}}]}}, says)
         for field, says in egress.RESERVED_RULE.items()
+    ),
+    (
+        {"egress": {"rules": [{**RULE, "host": "*.model.test", "credential": KEY}]}},
+        "`host` must have no '*' where there is a `credential`",
+    ),
+    (
+        {"egress": {"rules": [{**RULE, "credential": {**KEY, "header": "host"}}]}},
+        "must not be a header that HTTP or the gateway is controlled by",
     ),
     *(
         ({"egress": {"rules": [{**RULE, "mode": mode}]}}, "`mode` must be 'Reverse'")
@@ -83,7 +92,7 @@ def test_a_policy_with_a_rule_of_the_gateway_is_taken(kubectl: Kubectl, tenant: 
     """The control: what is refused above is refused for the field that was added."""
     policy = kubectl.get("agentpolicy", tenant, "anchorhold-policies")
     assert policy is not None
-    policy["spec"]["egress"] = {"rules": [RULE]}
+    policy["spec"]["egress"] = {"rules": [{**RULE, "credential": KEY}]}
 
     kubectl("replace", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(policy))
 

@@ -65,12 +65,15 @@ def test_no_header_of_an_agent_that_could_be_a_secret_goes_on(bed: Bed):
     token = bed.token(0)
     shown = {"Authorization": f"Bearer {token}", "Cookie": "a=b", "X-Api-Key": "k", "X-Kept": "y"}
 
-    assert ask(bed, headers={**shown, "X-Forwarded-For": "1.2.3.4"})[0] == 200
+    steering = {"X-Forwarded-For": "1.2.3.4", "X-Envoy-Retry-On": "5xx", "X-Request-Id": "x"}
+    steering |= {"X-Envoy-Original-Dst-Host": f"{FORBIDDEN}:443", "X-Forwarded-Proto": "http"}
+    assert ask(bed, headers={**shown, **steering})[0] == 200
 
     (head,) = bed.internet.heads
     assert head["x-kept"] == "y"
     assert not {name.lower() for name in head} & {
-        "authorization", "cookie", "x-api-key", "x-forwarded-for", "x-anchorhold-route",
+        "authorization", "cookie", "x-api-key", "x-anchorhold-route",
+        *(name.lower() for name in steering),
     }  # fmt: skip
     assert token not in json.dumps(head)
 

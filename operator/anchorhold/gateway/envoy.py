@@ -21,9 +21,12 @@ FOLDER = "/run/anchorhold/gateway"
 DECIDER, AUTHZ = "decider", "envoy.filters.http.ext_authz"
 AUTHZ_SECONDS = 8
 BUFFER_BYTES = 65_536
+# An open stream takes some 60 KiB; so many fit into the memory that the chart gives.
+MOST_CONNECTIONS = 2_000
 LUA = "extensions.filters.http.lua.v3.Lua"
 SCRUB = Path(__file__).with_name("scrub.lua").read_text(encoding="ascii")
 MUTATION = "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+OURS_ALONE = (ROUTE_HEADER, "x-envoy-original-dst-host")
 # What Envoy adds, and what only we may set.
 UNTOLD = ("x-forwarded-for", "x-forwarded-proto", "x-request-id", "x-envoy-external-address")
 
@@ -34,11 +37,25 @@ def bootstrap(reachable: Sequence[addresses.Network], authorities: str, folder: 
         # Without an id, some of Envoy's services end the process at the first request.
         "node": {"id": names.GATEWAY, "cluster": names.GATEWAY},
         "admin": {"address": {"pipe": {"path": f"{folder}/admin.sock", "mode": 0o600}}},
+        "overload_manager": {"resource_monitors": [bounded()]},
         "static_resources": {
             "listeners": [listener()],
             "clusters": [decider(folder), upstream(reachable, authorities)],
         },
     }
+
+
+def bounded() -> Config:
+    """No more connections than there is memory for."""
+    kind = "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    name = "envoy.resource_monitors.global_downstream_max_connections"
+    return part(name, kind, max_active_downstream_connections=MOST_CONNECTIONS)
+
+
+def thresholds() -> Config:
+    """As many requests at a time; Envoy's own bound is half of it."""
+    fields = ("max_connections", "max_pending_requests", "max_requests")
+    return {"thresholds": [dict.fromkeys(fields, MOST_CONNECTIONS)]}
 
 
 def listener() -> Config:
@@ -74,9 +91,9 @@ def connections() -> Config:
             "max_headers_count": 100,
         },
         http2_protocol_options={"max_concurrent_streams": 100},
-        # An agent does not choose a route.
+        # An agent chooses neither a route nor an address.
         early_header_mutation_extensions=[
-            part("stripped", MUTATION, mutations=[{"remove": ROUTE_HEADER}])
+            part("stripped", MUTATION, mutations=[{"remove": name} for name in OURS_ALONE])
         ],
         upgrade_configs=[{"upgrade_type": "websocket"}],
         access_log=[log()],
@@ -164,6 +181,7 @@ def decider(folder: str) -> Config:
     return {
         "name": DECIDER,
         "connect_timeout": "1s",
+        "circuit_breakers": thresholds(),
         "load_assignment": {"cluster_name": DECIDER, "endpoints": [{"lb_endpoints": [endpoint]}]},
         "typed_extension_protocol_options": {HTTP_OPTIONS: options},
     }
@@ -185,6 +203,7 @@ def upstream(reachable: Sequence[addresses.Network], authorities: str) -> Config
         "type": "ORIGINAL_DST",
         "lb_policy": "CLUSTER_PROVIDED",
         "connect_timeout": "5s",
+        "circuit_breakers": thresholds(),
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "original_dst_lb_config": {"metadata_key": {"key": AUTHZ, "path": [{"key": "dst"}]}},
         "transport_socket": part("tls", tls, common_tls_context=trusted),
