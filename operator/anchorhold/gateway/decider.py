@@ -21,9 +21,6 @@ from prometheus_client import Counter
 from anchorhold.gateway import decision
 from anchorhold.gateway.decision import Asked, Judge, Verdict
 
-# Envoy routes by it and takes it off; it takes it off the agent's requests too.
-ROUTE_HEADER = "x-anchorhold-route"
-REVERSE = "reverse"
 # gRPC's codes: what Envoy looks at.
 OK, PERMISSION_DENIED = 0, 7
 STREAMS = 1_000
@@ -61,7 +58,11 @@ def passed(verdict: Verdict) -> Any:  # noqa: ANN401
     """On it goes, to the one address, without what the agent showed us."""
     target = verdict.target
     assert target is not None  # noqa: S101  # whoever has an address has a target
-    headers = {ROUTE_HEADER: REVERSE, ":authority": target.authority, ":path": target.path}
+    headers = {
+        decision.ROUTE_HEADER: decision.REVERSE,
+        ":authority": target.authority,
+        ":path": target.path,
+    }
     removed = [*decision.SECRET_HEADERS]
     facts = {}
     if (secret := verdict.secret) is not None:

@@ -14,6 +14,8 @@ from anchorhold.policy import identity
 # Where clients put what they take for a password or an API key. None of it goes upstream.
 TOKEN_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 SECRET_HEADERS = (*TOKEN_HEADERS, "proxy-authorization", "cookie")
+# Envoy routes by this header and takes it off; it takes it off the agents' requests too.
+ROUTE_HEADER, REVERSE = "x-anchorhold-route", "reverse"
 GREETING = "greeting"
 # What is nobody's refusal: something that is needed is not there.
 FAULTS = {

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from anchorhold import names
 from anchorhold.gateway import addresses
-from anchorhold.gateway.decider import REVERSE, ROUTE_HEADER
+from anchorhold.gateway.decision import REVERSE, ROUTE_HEADER
 from anchorhold.gateway.second_layer import Config, part, second_layer, typed
 
 FOLDER = "/run/anchorhold/gateway"
@@ -160,9 +160,8 @@ def log() -> Config:
         "milliseconds": "%DURATION%",
     }
     return part(
-        "envoy.access_loggers.file",
-        "extensions.access_loggers.file.v3.FileAccessLog",
-        path="/dev/stdout",
+        "envoy.access_loggers.stdout",
+        "extensions.access_loggers.stream.v3.StdoutAccessLog",
         log_format={"omit_empty_values": True, "json_format": {**said, **seen}},
     )
 
