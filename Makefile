@@ -66,7 +66,7 @@ cluster: ## start a real Kubernetes node, sealed off; the kubeconfig is .cluster
 down: ## remove the cluster and all that it left
 	@$(PYTHON) -m onenode down
 
-demo: cluster wheels ## run an untrusted agent on this source tree, from nothing
+demo: cluster wheels envoy sdks ## run an untrusted agent on this source tree, from nothing
 	@$(PYTHON) -m demo
 
 # ---- checks ---------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bed.installation import CHECKOUT, CLUSTER, Installation, say
 from bed.kube import Document, wait_for
+from demo.window import converse
 
 EXAMPLE = CHECKOUT / "manifests" / "examples" / "survey"
 PLACEHOLDER = "registry.example.com/examples/survey@sha256:" + "0" * 64
@@ -22,7 +23,7 @@ def main() -> None:
     begun = time.monotonic()
     bed = Installation()
     say("Building the images and installing the chart anchorhold…")
-    bed.controller()
+    bed.gateway()
     image = bed.image("examples/survey", EXAMPLE)
     say("Writing the AgentPolicy and onboarding the namespace team-a…")
     apply(bed, "policy.yaml", {PLACEHOLDER: image})
@@ -34,6 +35,8 @@ def main() -> None:
     apply(bed, "run.yaml", {PLACEHOLDER: image})
     run = wait_for(lambda: finished(bed), SECONDS, f"the run {NAMESPACE}/{RUN} to end")
     show(bed, run)
+    converse(bed)
+    print(NEXT.format(bin=CLUSTER / "bin"))
     print(f"\nFrom the images to the result: {time.monotonic() - begun:.0f} s.")
 
 
@@ -81,7 +84,6 @@ def show(bed: Installation, run: Document) -> None:
         print(f"  {field:22} {json.dumps(value)}")
     print("\nResult (untrusted text, as the agent wrote it)")
     print(status.get("result", {}).get("message", "(none)"))
-    print(NEXT.format(bin=CLUSTER / "bin"))
     if status["conditions"][1]["status"] != "True":
         raise SystemExit("The run did not succeed.")
 

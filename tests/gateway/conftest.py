@@ -71,7 +71,17 @@ def gateway(internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Ite
     beside = Decider(f"{folder}/decider.sock")
     beside.start()
     with (folder / "log").open("wb") as log:
-        words = [str(ENVOY), "-c", f"{folder}/envoy.json", "--concurrency", "2", "-l", "warning"]
+        words = [
+            str(ENVOY),
+            "-c",
+            f"{folder}/envoy.json",
+            "--concurrency",
+            "2",
+            "-l",
+            "warning",
+            "--file-flush-interval-msec",
+            "1000",
+        ]
         process = subprocess.Popen(words, stdout=log, stderr=log)  # noqa: S603
     wait_for(answers, 20, "Envoy to answer")
     yield Bed(internet, beside, folder / "log")
