@@ -17,7 +17,7 @@ ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))'),Tr
 $(error PYTHON is '$(PYTHON)', and must be Python 3.11 or newer)
 endif
 
-.PHONY: help env wheels envoy sdks gateway cluster down demo generate format lint unit wiring cluster-test long mutation wheel test clean
+.PHONY: help bench env wheels envoy sdks gateway cluster down demo generate format lint unit wiring cluster-test long mutation wheel test clean
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -96,6 +96,9 @@ wiring: env ## the controller against an emulated API server with faults
 
 gateway: env envoy ## the gateway with a real Envoy, as root, in a network namespace that leads nowhere
 	$(VENV)/python -m pytest tests/gateway
+
+bench: env envoy ## what the gateway adds to a request, as ratios in one run
+	$(VENV)/python -m bench.gateway
 
 cluster-test: env cluster wheels envoy sdks ## runs, refusals, rights, both ways to install, on the real node
 	$(VENV)/python -m pytest --timeout 400 -m 'not long' tests/cluster

@@ -35,11 +35,16 @@ def run(*words: str | Path) -> None:
 @pytest.fixture(scope="session")
 def network() -> None:
     """This process and all that it starts see an internet of their own."""
+    isolate()
+
+
+def isolate() -> None:
+    """Move this process into a network namespace that has the addresses of `world` and of cells."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(NEW_NETWORK) != 0:
         pytest.fail(f"no network namespace: {os.strerror(ctypes.get_errno())}; this needs root")
     run("ip", "link", "set", "lo", "up")
-    theirs = {address for address, _ in settings.WORLD_TLS}
+    theirs = {address for address, _ in (*settings.WORLD_TLS, *settings.WORLD_SERVERS)}
     for address in sorted({*theirs, *CELLS}):
         run("ip", "address", "add", f"{address}/32", "dev", "lo")
 
@@ -90,10 +95,10 @@ def gateway(internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Ite
     beside.stop()
 
 
-def answers() -> bool:
-    """Whether Envoy takes connections."""
+def answers(where: tuple[str, int] = (CELLS[0], 8080)) -> bool:
+    """Whether Envoy, or somebody else, takes connections."""
     try:
-        socket.create_connection((CELLS[0], 8080), 1).close()
+        socket.create_connection(where, 1).close()
     except OSError:
         return False
     return True

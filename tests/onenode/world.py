@@ -59,6 +59,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers any request with the address that it came from, and some with more."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body are two writes: the second would wait for an acknowledgement of the first.
+    disable_nagle_algorithm = True
 
     def answer(self) -> None:
         """Read what was sent, and answer by the first part of the path."""

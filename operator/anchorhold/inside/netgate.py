@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 10.0
 ROUNDS = 3
 ROUND_SECONDS = 0.1
 # The gateway learns of a cell by a watch, a moment after the node has reported its address.
-GATEWAY_SECONDS, GREETING_SECONDS = 30.0, 2.0
+GATEWAY_SECONDS, GREETING_SECONDS = 60.0, 2.0
 NOT_KNOWN = "the gateway did not answer, or did not know the cell"
 # What a user namespace that was not made looks like: everybody is who they are on the node.
 NO_NAMESPACE = ["0", "0", "4294967295"]
