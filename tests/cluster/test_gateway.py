@@ -373,6 +373,30 @@ def test_what_a_policy_takes_away_is_refused_at_once_with_the_controller_down(
     )
 
 
+def test_an_open_stream_ends_with_its_run(window: Agents, kubectl: Kubectl):
+    """A suspended policy ends the run, and with its Pod the stream, all the way to the server."""
+    code = (
+        ASK
+        + """
+head = {'Authorization': 'Bearer ' + os.environ['ANCHORHOLD_TOKEN']}
+url = 'http://' + os.environ['ANCHORHOLD_GATEWAY'] + '/model.test/ticks?n=3000'
+for line in urllib.request.urlopen(urllib.request.Request(url, headers=head)):
+    print(line.decode().strip() or '-', flush=True)
+"""
+    )
+    run = window.running(code, egress=egress("model"))
+    assert first_answer(window, kubectl, run).startswith("data: ")
+    before = len(world_log())
+
+    with changed_policy(kubectl, TENANT, {"suspend": True}):
+        window.until(run, "PolicyRevoked")
+        wait_for(
+            lambda: any(" hung up: " in line for line in world_log()[before:]),
+            60,
+            "the stream's end",
+        )
+
+
 def test_a_lie_of_the_controller_in_a_status_changes_nothing(window: Agents, kubectl: Kubectl):
     code = ASK_UNTIL_REFUSED.replace("/model.test/v1/x", "/files.test/digest").replace("WAIT", "0")
     teller = kubectl.acting_as_account(SYSTEM, names.CONTROLLER)

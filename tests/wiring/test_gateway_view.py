@@ -206,20 +206,46 @@ async def test_what_the_controller_says_in_a_status_changes_nothing(api: fakeapi
         assert reached(view, uid) == ["model"]
 
 
-async def test_a_namespace_that_is_closed_to_us_and_nobody_s_holds_up_nobody(api: fakeapi.FakeApi):
-    """What a tenant leaves behind: its floor is still bound, and our rights there are gone."""
-    uid = onboard(api)
-    left = binding("anchorhold-pod-floor")
-    left["metadata"]["name"] = "anchorhold-pod-floor.left"
-    labels = {names.NAMESPACE_LABEL: "left"}
-    left["spec"]["matchResources"]["namespaceSelector"]["matchLabels"] = labels
-    async with watching(api) as view:
-        api.fail("list", "pods", 403, times=1000)
-        api.put(left)
-        await api.wait(lambda: "left" in view.pods, SECONDS)
+def elsewhere(admission_policy: str) -> Manifest:
+    """A binding of another namespace."""
+    document = binding(admission_policy)
+    document["metadata"]["name"] = f"{admission_policy}.elsewhere"
+    labels = {names.NAMESPACE_LABEL: "elsewhere"}
+    document["spec"]["matchResources"]["namespaceSelector"]["matchLabels"] = labels
+    return document
 
-        assert view.is_complete()
+
+@pytest.mark.parametrize(
+    "left", [names.FLOOR_POLICIES, names.FLOOR_POLICIES + names.LIMITS_POLICIES]
+)
+async def test_a_namespace_that_is_closed_to_us_holds_up_nobody(
+    api: fakeapi.FakeApi, monkeypatch: pytest.MonkeyPatch, left: tuple[str, ...]
+):
+    """What a tenant leaves behind, and one whose release is older than the gateway."""
+    monkeypatch.setattr(gateway_view, "PATIENCE_SECONDS", 0.0)
+    uid = onboard(api)
+    async with watching(api) as view:
+        await api.wait(lambda: reached(view, uid) == ["model"], SECONDS)
+        api.fail("list", "pods", 403, times=1000)
+        for name in left:
+            api.put(elsewhere(name))
+        await api.wait(lambda: "elsewhere" in view.pods, SECONDS)
+
+        await api.wait(view.is_complete, SECONDS)
         assert reached(view, uid) == ["model"]
+
+
+async def test_the_view_is_not_complete_before_the_pods_are_seen(api: fakeapi.FakeApi):
+    """A gateway that is not ready gets no requests."""
+    uid = onboard(api)
+    async with watching(api) as view:
+        api.fail("list", "pods", 500, times=3)
+        for name in names.FLOOR_POLICIES + names.LIMITS_POLICIES:
+            api.put(elsewhere(name))
+        await api.wait(lambda: not view.is_complete(), SECONDS)
+
+        assert reached(view, uid) == ["model"]
+        await api.wait(view.is_complete, SECONDS)
 
 
 async def test_a_view_that_nobody_keeps_true_is_none(

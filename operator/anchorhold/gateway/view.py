@@ -25,6 +25,8 @@ from anchorhold.policy.grant import Refusal
 Document = Mapping[str, Any]
 # A watch gets a bookmark every minute: what has been silent for longer is no knowledge any more.
 SILENT_SECONDS = 180.0
+# How long a new namespace's Pods are waited for before the others are served.
+PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class View:
         self._jitter = jitter
         self._group = asyncio.TaskGroup()
         self._cells: dict[str, tuple[str, Pod]] = {}
+        self._begun: dict[str, float] = {}
         self.pods: dict[str, informer.Informer[Pod]] = {}
         self.runs = informer.Informer(api, paths.agent_runs(), read_run, ignore)
         self.policies = informer.Informer(
@@ -119,10 +122,16 @@ class View:
     def is_complete(self) -> bool:
         """Whether everything that some run may hang on has been listed, and is still followed.
 
-        A namespace that is not bound any more is nobody's, and may well be closed to us.
+        A namespace whose Pods we may not see holds up nobody but itself: one that is not bound any
+        more, or one whose release is from before there was a gateway.
         """
-        held = [pods for namespace, pods in self.pods.items() if self._policies(namespace)]
+        held = [pods for namespace, pods in self.pods.items() if self._is_awaited(namespace)]
         return follows(self.runs, self.policies, self.secrets, self.bindings, *held)
+
+    def _is_awaited(self, namespace: str) -> bool:
+        waited = asyncio.get_running_loop().time() - self._begun[namespace]
+        seen = self.pods[namespace].synced.is_set()
+        return bool(self._policies(namespace)) and (seen or waited < PATIENCE_SECONDS)
 
     def cell(self, uid: str) -> Cell | None:
         """The run with this uid, if it lives, with the rules that hold for it at this moment."""
@@ -176,6 +185,7 @@ class View:
             self._api, paths.pods(namespace), read_pod, on_pod, names.RUN_LABEL
         )
         self.pods[namespace] = pods
+        self._begun[namespace] = asyncio.get_running_loop().time()
         self._group.create_task(pods.run(self._jitter))
 
 
