@@ -233,9 +233,8 @@ def test_a_token_is_worth_nothing_elsewhere_or_later(window: Agents, attempts: A
     window.until_gone(owner)
     later = told(window.end(window.submit(code, egress=egress("model"))))
 
-    assert alive == {"stolen": [403, "wrong-source"], "own": [200, f"world saw {GOOD}\n"]} or (
-        alive["stolen"] == [403, "wrong-source"] and alive["own"][0] == 200
-    )
+    assert alive["stolen"] == [403, "wrong-source"]
+    assert alive["own"][0] == 200
     assert later["stolen"] == [401, "unknown-run"]
     assert later["own"][0] == 200
     attempts.record(
