@@ -127,6 +127,11 @@ def world_log() -> list[str]:
     return (CLUSTER / "log" / "world.log").read_text(encoding="utf-8").splitlines()
 
 
+def requests_since(place: int) -> list[str]:
+    """The requests that arrived in the world, from a place in its log on."""
+    return [line for line in world_log()[place:] if ' HTTP/1.1" ' in line]
+
+
 def cell(window: Agents, run: str) -> Document:
     """A run's Pod."""
     (pod,) = window.pods(run)
@@ -176,7 +181,7 @@ tell(
     assert not found["direct"]
     assert [rule["name"] for rule in run["status"]["effective"]["rules"]] == ["model"]
     (pod,) = kubectl.items("pods", GATEWAY)
-    requests = [line for line in world_log()[before:] if " for " in line]
+    requests = requests_since(before)
     assert len(requests) == 1
     assert requests[0].startswith(pod["status"]["podIP"])
     assert requests[0].endswith("for model.test")
@@ -257,7 +262,7 @@ def test_no_name_leads_where_nothing_may_go(window: Agents, attempts: Attempts):
     found = told(window.end(run))
     assert found["found"] == [[403, "address-not-public"]] * len(asked)
     assert found["good"] == 200
-    requests = [line for line in world_log()[before:] if " for " in line]
+    requests = requests_since(before)
     assert len(requests) == 1
     attempts.record(
         "gateway", f"{len(asked)} names that lead to forbidden addresses", "a cell",

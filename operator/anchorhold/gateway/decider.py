@@ -38,7 +38,7 @@ class Decider(service.AuthorizationServicer):  # type: ignore[misc]  # generated
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802
         """The answer about one request."""
         verdict = await self._judge.decide(read(request.attributes))
-        VERDICTS.labels("allow" if verdict.address else "deny", verdict.reason).inc()
+        VERDICTS.labels(word(verdict), verdict.reason).inc()
         return answer(verdict)
 
 
@@ -77,7 +77,7 @@ def passed(verdict: Verdict) -> Any:  # noqa: ANN401
             headers=[option(name, value) for name, value in headers.items()],
             headers_to_remove=removed,
         ),
-        dynamic_metadata=record(verdict, "allow", dst=f"{where}:{target.port}", **facts),
+        dynamic_metadata=record(verdict, dst=f"{where}:{target.port}", **facts),
     )
 
 
@@ -94,7 +94,7 @@ def answered(verdict: Verdict) -> Any:  # noqa: ANN401
             headers=[option(name, value) for name, value in headers.items()],
             body=json.dumps(body(verdict)),
         ),
-        dynamic_metadata=record(verdict, "deny"),
+        dynamic_metadata=record(verdict),
     )
 
 
@@ -106,7 +106,14 @@ def body(verdict: Verdict) -> Mapping[str, Any]:
     return {"error": {**error, "message": SENTENCE}}
 
 
-def record(verdict: Verdict, word: str, **more: str) -> Struct:
+def word(verdict: Verdict) -> str:
+    """The verdict in a word, for logs and figures."""
+    if verdict.address:
+        return "allow"
+    return "greet" if verdict.reason == decision.GREETING else "deny"
+
+
+def record(verdict: Verdict, **more: str) -> Struct:
     """What Envoy logs by name, and what it works with besides: it logs nothing of that."""
     cell, target = verdict.cell, verdict.target
     facts = Struct()
@@ -116,7 +123,7 @@ def record(verdict: Verdict, word: str, **more: str) -> Struct:
             "uid": cell.uid if cell is not None else "",
             "rule": verdict.rule,
             "host": target.host if target is not None else "",
-            "decision": word,
+            "decision": word(verdict),
             "reason": verdict.reason,
             **more,
         }
