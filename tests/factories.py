@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from anchorhold import names
 from anchorhold.controller import observed
+from anchorhold.controller.sentinels import Lookout, Sentinel
 from anchorhold.policy import fence
 from anchorhold.policy.evaluate import ConfigMapFacts, evaluate
 from anchorhold.policy.grant import BoundPolicy, Grant, Refusal, Request, Site
@@ -180,6 +181,11 @@ RECORD = {
 }
 
 
+def guarded(*more: Sentinel) -> Lookout:
+    """What the sentinels say where the cell's node is closed, and lacks nothing."""
+    return Lookout((Sentinel("node-1", ready=True, breach="", unenforced=[]), *more))
+
+
 def make_observed(
     run: Document | None = None, pod: Document | None = None, **more: object
 ) -> observed.Observed:
@@ -192,6 +198,7 @@ def make_observed(
         "config_maps": {},
         "site": SITE,
         "canary_answers": True,
+        "lookout": guarded(),
         "place": 0,
         "now": NOW,
         **more,

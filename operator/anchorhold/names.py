@@ -11,6 +11,13 @@ SYSTEM_NAMESPACE = "anchorhold-system"
 POLICY_NAMESPACE = "anchorhold-policies"
 CONTROLLER = "anchorhold-controller"
 CANARY = "anchorhold-canary"
+SENTINEL_NAMESPACE = "anchorhold-sentinel"
+SENTINEL = "anchorhold-sentinel"
+
+# What the sentinels are found by, and the containers of each.
+SENTINEL_LABEL = f"{GROUP}/component=sentinel"
+SENTINEL_CONTAINER = "sentinel"
+SURVEY_CONTAINER = "survey"
 
 # Labels and annotations, on cells and what belongs to them.
 RUN_LABEL = f"{GROUP}/run"

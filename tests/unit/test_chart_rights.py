@@ -12,6 +12,7 @@ RIGHTS: dict[tuple[str, str], dict[str, str]] = {
     ("ClusterRole", f"{names.CONTROLLER}-tenant"): TABLE["granted"]["tenant"],
     ("ClusterRole", f"{names.CONTROLLER}-ending"): TABLE["granted"]["left"],
     ("Role", names.CONTROLLER): TABLE["granted"]["policies"],
+    ("Role", f"{names.CONTROLLER}-sentinels"): TABLE["granted"]["sentinel"],
     ("ClusterRole", "anchorhold-author"): {
         "anchorhold.dev/agentruns": "create delete get list patch update watch",
         "/configmaps": "create delete get list watch",
@@ -44,8 +45,9 @@ def test_the_rights_are_exactly_those_of_the_design():
 def test_the_table_of_what_is_forbidden_contradicts_no_role():
     """A right that a role gains must first be taken out of the table, where it is argued."""
     places = {"tenant": (names.CONTROLLER, f"{names.CONTROLLER}-tenant"),
-              "left": (names.CONTROLLER, f"{names.CONTROLLER}-ending")}  # fmt: skip
-    roles = charts.of_kind(charts.platform(), "ClusterRole")
+              "left": (names.CONTROLLER, f"{names.CONTROLLER}-ending"),
+              "sentinel": (names.CONTROLLER, f"{names.CONTROLLER}-sentinels")}  # fmt: skip
+    roles = charts.of_kind(charts.platform(), "ClusterRole", "Role")
     for row in TABLE["forbidden"]:
         for role in places.get(row.get("where", "tenant"), (names.CONTROLLER,)):
             held = charts.granted(roles[role]).get(row["resource"], set())
@@ -68,8 +70,10 @@ def test_no_role_of_ours_reaches_for_what_nobody_needs():
     assert all("*" not in rule["apiGroups"] for role in roles.values() for rule in role["rules"])
 
 
-def test_the_controller_has_rights_in_two_places_only():
+def test_the_controller_has_rights_in_its_places_only():
     """Cluster-wide it reads and writes status; it creates where an admin onboarded a namespace.
+
+    Beside that it reads the policies and the sentinels.
 
     What it needs to end Pods there outlives the release; what it needs to start them does not.
     """
@@ -83,6 +87,7 @@ def test_the_controller_has_rights_in_two_places_only():
     assert bindings == [
         ("ClusterRoleBinding", None, names.CONTROLLER),
         ("RoleBinding", names.POLICY_NAMESPACE, names.CONTROLLER),
+        ("RoleBinding", names.SENTINEL_NAMESPACE, f"{names.CONTROLLER}-sentinels"),
         ("RoleBinding", "team-a", f"{names.CONTROLLER}-ending"),
         ("RoleBinding", "team-a", f"{names.CONTROLLER}-tenant"),
     ]

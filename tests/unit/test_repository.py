@@ -27,7 +27,17 @@ PURE = sorted(
     + [
         PACKAGE / "controller" / f"{name}.py"
         for name in (
-            *("plan", "stopping", "record", "status", "ending", "observed", "runs", "events"),
+            *(
+                "plan",
+                "stopping",
+                "record",
+                "status",
+                "ending",
+                "observed",
+                "sentinels",
+                "runs",
+                "events",
+            ),
         )
     ]
 )

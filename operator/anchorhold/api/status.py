@@ -158,6 +158,15 @@ class Boundary(Type):
     """When something answered last, in milliseconds after the netgate began; 0: never."""
 
 
+class Unenforced(Type):
+    """Something that the run's node does not enforce on a cell."""
+
+    what: str = Field(min_length=1, max_length=256)
+    """What is open, for instance 'processes: a cell can start 1024 and more'."""
+    setting: str = Field(max_length=256)
+    """What would close it."""
+
+
 class AgentRunStatus(Type):
     """What Anchorhold has seen of the run. Only Anchorhold writes it."""
 
@@ -181,6 +190,9 @@ class AgentRunStatus(Type):
     """The node it ran on."""
     boundary: Boundary | None = None
     """What the netgate saw."""
+    unenforced: tuple[Unenforced, ...] = Field(default=(), max_length=16)
+    """What the node does not enforce, as a look from inside a Pod like a cell found; empty: nothing
+    was found."""
     start_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     """When the agent started."""
     completion_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})

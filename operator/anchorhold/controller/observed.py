@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from anchorhold import names
 from anchorhold.api.base import first_fault
 from anchorhold.api.run import AgentRunSpec
+from anchorhold.controller.sentinels import Lookout
 from anchorhold.policy.evaluate import ConfigMapFacts
 from anchorhold.policy.grant import BoundPolicy, Refusal, Request, Site
 
@@ -104,6 +105,7 @@ class Observed:
     been listed, `vanished` that the controller made the cell and the cell is gone. `place` counts
     what goes before this run: unfinished runs, and cells of others that still live.
     `canary_answers` is whether the canary can be reached from outside.
+    `lookout` is what the sentinels of all nodes say.
     """
 
     run: Run
@@ -116,6 +118,7 @@ class Observed:
     place: int
     site: Site
     canary_answers: bool
+    lookout: Lookout
     now: datetime
 
 

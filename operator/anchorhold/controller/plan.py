@@ -120,8 +120,8 @@ def take_turn(observed: Observed, grant: Grant, policies: tuple[BoundPolicy, ...
     active, queued = queueing.bounds(policies)
     turn = queueing.turn(observed.place, policies)
     match turn:
-        case queueing.Turn.NOW if not observed.canary_answers:
-            waiting = record.report(observed, Reason.PENDING, NO_CANARY, accepted="True")
+        case queueing.Turn.NOW if (obstacle := unguarded(observed)) is not None:
+            waiting = record.report(observed, Reason.PENDING, obstacle, accepted="True")
             return Plan(status=waiting, look_again=LOOK_SECONDS)
         case queueing.Turn.NOW:
             return Plan(launch=grant)
@@ -135,6 +135,11 @@ def take_turn(observed: Observed, grant: Grant, policies: tuple[BoundPolicy, ...
             return end(observed, Reason.POLICY_REFUSED, message, accepted="False")
         case _:
             assert_never(turn)
+
+
+def unguarded(observed: Observed) -> str | None:
+    """Why no cell may start at this moment, because nobody would know what it can reach."""
+    return observed.lookout.obstacle() if observed.canary_answers else NO_CANARY
 
 
 def queue(observed: Observed, active: int) -> dict[str, Any] | None:
@@ -175,7 +180,11 @@ def outcome_of(observed: Observed, pod: Pod) -> ending.Outcome | None:
     """How the run ended, or why it has to; None while it may go on."""
     ended = ending.of(pod)
     if ended is None:
-        return stopping.cancelled(observed) or stopping.revoked(observed, pod)
+        return (
+            stopping.cancelled(observed)
+            or stopping.breached(observed, pod)
+            or stopping.revoked(observed, pod)
+        )
     if ended.reason is Reason.LOST and not ending.has_started(pod):
         return stopping.vanished_input(observed) or ended
     return ended

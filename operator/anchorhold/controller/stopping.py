@@ -26,6 +26,15 @@ def revoked(observed: Observed, pod: Pod) -> Outcome | None:
     return None if sentence is None else Outcome(Reason.POLICY_REVOKED, sentence)
 
 
+def breached(observed: Observed, pod: Pod) -> Outcome | None:
+    """The end of a run on a node whose fence is down: what its sentinel reached, the agent can."""
+    breach = observed.lookout.breach(pod.node)
+    if breach is None:
+        return None
+    message = f"the fence of node '{pod.node}' went down while the cell was there: {breach}"
+    return Outcome(Reason.BOUNDARY_OPEN, message)
+
+
 def is_unseen(observed: Observed) -> bool:
     """Whether the namespace's wall is not listed yet, as after every restart: it may well stand."""
     return observed.watched and not observed.sees_pods

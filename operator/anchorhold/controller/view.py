@@ -16,6 +16,7 @@ from anchorhold.controller import ending
 from anchorhold.controller.canary import Canary
 from anchorhold.controller.observed import Key, Observed, Pod, Run, read_pod
 from anchorhold.controller.runs import Cells, Runs
+from anchorhold.controller.sentinels import Lookout, Sentinel, read_sentinel
 from anchorhold.policy import digest, fence
 from anchorhold.policy.evaluate import ConfigMapFacts
 from anchorhold.policy.grant import BoundPolicy, Refusal, Site
@@ -58,6 +59,10 @@ class View:
         self.bindings: informer.Informer[fence.Binding | None] = informer.Informer(
             api, paths.policy_bindings(), fence.read_binding, self._on_binding
         )
+        self.sentinels: informer.Informer[Sentinel] = informer.Informer(
+            api, paths.pods(names.SENTINEL_NAMESPACE), read_sentinel, self._on_policy,
+            names.SENTINEL_LABEL,
+        )  # fmt: skip
         self.admission: informer.Informer[bool] = informer.Informer(
             api, paths.admission_policies(), fence.denies, self._on_policy
         )
@@ -71,7 +76,7 @@ class View:
         async with self._group as group:
             await self.canary.ask()
             group.create_task(self.canary.watch())
-            for source in (self.policies, self.admission, self.bindings):
+            for source in (self.policies, self.admission, self.sentinels, self.bindings):
                 group.create_task(source.run(self._jitter))
                 await source.synced.wait()
             while True:
@@ -131,6 +136,7 @@ class View:
             config_maps=await self._config_maps(run, pod),
             site=self._site,
             canary_answers=self.canary.answers,
+            lookout=Lookout(tuple(self.sentinels.store.values())),
             place=0 if run.finished else self._place_of(run),
             now=now,
         )
