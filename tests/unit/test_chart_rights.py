@@ -47,7 +47,9 @@ def test_the_table_of_what_is_forbidden_contradicts_no_role():
     places = {"tenant": (names.CONTROLLER, f"{names.CONTROLLER}-tenant"),
               "left": (names.CONTROLLER, f"{names.CONTROLLER}-ending"),
               "sentinel": (names.CONTROLLER, f"{names.CONTROLLER}-sentinels")}  # fmt: skip
-    roles = charts.of_kind(charts.platform(), "ClusterRole", "Role")
+    roles = charts.of_kind(charts.platform(), "Role") | charts.of_kind(
+        charts.platform(), "ClusterRole"
+    )
     for row in TABLE["forbidden"]:
         for role in places.get(row.get("where", "tenant"), (names.CONTROLLER,)):
             held = charts.granted(roles[role]).get(row["resource"], set())

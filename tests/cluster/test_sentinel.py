@@ -1,0 +1,184 @@
+"""What watches the walls while an agent runs, on the real node."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from agents import Agents, condition
+from anchorhold import names
+from attempts import Attempts
+from bed.installation import CLUSTER
+from bed.kube import Kubectl, wait_for
+from enforcement import blind_sentinel, ipv6, until_guarded, without_enforcer
+from onenode import node
+from onenode.paths import here
+
+CONNECTIONS = 200
+# Goes for the outside until it has been there so many times, and then says so.
+BREAK_OUT = f"""
+import os, socket, time
+got_out = 0
+while got_out < {CONNECTIONS}:
+    try:
+        socket.create_connection(('203.0.113.10', 8080), timeout=1).close()
+        got_out += 1
+    except OSError:
+        pass
+    time.sleep(0.1)
+open(os.environ['ANCHORHOLD_RESULT'], 'w').write(str(got_out))
+"""
+WORLD = CLUSTER / "log" / "world.log"
+
+
+def visits(address: str) -> int:
+    """How often a Pod came to the outside."""
+    return WORLD.read_text(encoding="utf-8").count(f"{address} connected to ")
+
+
+def address_of(agents: Agents, name: str) -> str:
+    """The address of a run's cell."""
+    return str(agents.pods(name)[0]["status"]["podIP"])
+
+
+@pytest.fixture(autouse=True)
+def _guarded_again(kubectl: Kubectl) -> Iterator[None]:
+    """Whatever a test did: after it the sentinel stands guard."""
+    yield
+    until_guarded(kubectl)
+
+
+def test_a_run_whose_fence_falls_is_ended_and_none_starts_until_it_stands(
+    agents: Agents, kubectl: Kubectl, attempts: Attempts
+):
+    """The enforcer dies, and its rules with it; no component says a word but the sentinel."""
+    until_guarded(kubectl)
+    name = agents.running(BREAK_OUT)
+    address = address_of(agents, name)
+    assert visits(address) == 0
+    with without_enforcer():
+        ended = agents.until(name, "BoundaryOpen", "Completed")
+        agents.until_gone(name)
+        waiting = agents.submit("")
+        held = agents.until(waiting, "Pending", says="nothing starts while the fence of node")
+        got_out = visits(address)
+    assert condition(agents.end(waiting))["reason"] == "Completed"
+
+    assert condition(ended)["reason"] == "BoundaryOpen", f"after {got_out} connections"
+    assert "the sentinel could reach" in condition(ended)["message"]
+    assert not held["status"].get("podName")
+    assert got_out < CONNECTIONS
+    attempts.record(
+        "the sentinel", "connections to the outside once the enforcer is dead", "a running cell",
+        f"ended as BoundaryOpen after {got_out} connections; nothing new started",
+        f"{CONNECTIONS} connections, the run completed, nobody said a word",
+    )  # fmt: skip
+
+
+def test_without_a_sentinel_it_gets_out_and_nobody_says_a_word(agents: Agents, kubectl: Kubectl):
+    """The control: the same agent, the same dead enforcer, and a sentinel that looks at nothing."""
+    with blind_sentinel(kubectl):
+        name = agents.running(BREAK_OUT)
+        address = address_of(agents, name)
+        with without_enforcer():
+            run = agents.end(name)
+
+    assert condition(run)["reason"] == "Completed"
+    assert run["status"]["result"]["message"] == str(CONNECTIONS)
+    assert visits(address) == CONNECTIONS
+
+
+def test_a_sentinel_that_is_deleted_ends_nothing_and_nothing_starts_until_it_is_back(
+    agents: Agents, kubectl: Kubectl
+):
+    """What is not known to be open is left alone; what is not known to be closed is not entered."""
+    until_guarded(kubectl)
+    name = agents.running()
+    nowhere = {"spec": {"template": {"spec": {"nodeSelector": {"example.com/no": "node"}}}}}
+    words = ("patch", "daemonset", names.SENTINEL, "-n", names.SENTINEL_NAMESPACE, "-p")
+    kubectl(*words, json.dumps(nowhere))
+    try:
+        pods = ("pods", names.SENTINEL_NAMESPACE)
+        wait_for(lambda: not kubectl.items(*pods), 60, "the sentinel to be gone")
+        waiting = agents.submit("")
+        agents.until(waiting, "Pending", says="no node has a sentinel that is ready")
+        still = condition(agents.get(name))["reason"]
+    finally:
+        nowhere["spec"]["template"]["spec"]["nodeSelector"] = {"example.com/no": None}
+        kubectl(*words, json.dumps(nowhere))
+    ended = condition(agents.end(waiting))["reason"]
+
+    assert (still, ended) == ("Running", "Completed")
+
+
+def test_the_netgate_alone_keeps_an_agent_from_starting_where_ipv6_is_open(
+    agents: Agents, kubectl: Kubectl, attempts: Attempts
+):
+    """The runtime's own seccomp profile, a node that lets IPv6 through, a sentinel that is blind.
+
+    Fenced Pods without a netgate get out there: `test_walls.py`.
+    """
+    with blind_sentinel(kubectl), ipv6():
+        run = agents.end(agents.submit(BREAK_OUT))
+    closed = agents.end(agents.submit(""))
+
+    assert condition(run)["reason"] == "BoundaryOpen", run["status"]
+    assert "fe80:" in condition(run)["message"]
+    assert "startTime" not in run["status"]
+    assert condition(closed)["reason"] == "Completed"
+    attempts.record(
+        "the netgate, where IPv6 is open", "to start an agent",
+        "a fenced cell on a node that lets IPv6 through",
+        "BoundaryOpen before the agent started", "connected (by `test_walls.py`)",
+    )  # fmt: skip
+
+
+@contextmanager
+def kubelet_with(**settings: Any) -> Iterator[None]:  # noqa: ANN401  # JSON
+    """A kubelet with other settings, for as long as a block runs."""
+    path = here().etc / "kubelet.json"
+    before = path.read_text()
+
+    def restart(text: str) -> None:
+        node.stop(here(), "kubelet")
+        path.write_text(text)
+        node.start(here(), "kubelet")
+
+    restart(json.dumps({**json.loads(before), **settings}))
+    try:
+        yield
+    finally:
+        restart(before)
+
+
+def unenforced(agents: Agents, kubectl: Kubectl) -> list[str]:
+    """What a new run's status says, after a new look at the node."""
+    for pod in kubectl.items("pods", names.SENTINEL_NAMESPACE):
+        kubectl.delete("pod", pod["metadata"]["name"], names.SENTINEL_NAMESPACE)
+    until_guarded(kubectl)
+    run = agents.end(agents.submit(""))
+    assert condition(run)["reason"] == "Completed", run["status"]
+    return [row["what"] for row in run["status"]["unenforced"]]
+
+
+def test_what_the_node_does_not_enforce_is_in_the_status_of_a_run(
+    agents: Agents, kubectl: Kubectl, attempts: Attempts
+):
+    """Found by looking: with a limit of processes, without one, and with one again."""
+    processes = "processes: a cell can start 1024 and more"
+
+    limited = unenforced(agents, kubectl)
+    with kubelet_with(podPidsLimit=-1):
+        unlimited = unenforced(agents, kubectl)
+    again = unenforced(agents, kubectl)
+
+    assert processes not in limited
+    assert sorted(unlimited) == sorted([processes, *limited])
+    assert again == limited
+    assert "disk: `/dev/termination-log` is writable and has no size" in limited
+    attempts.record(
+        "the kubelet's `podPidsLimit`", "1024 tasks", "a Pod like a cell",
+        "fewer were started", "all were started, and `status.unenforced` says so",
+    )  # fmt: skip
