@@ -5,14 +5,18 @@ from anchorhold.cell import metadata
 from anchorhold.policy import digest
 from anchorhold.policy.grant import Grant
 
-# Enough for Python and what a cell has mounted; the agent is not yet there to share it with.
-RESOURCES = {"cpu": "500m", "memory": "64Mi", "ephemeral-storage": "16Mi"}
+# Enough for Python and what a cell has mounted.
+MEMORY, STORAGE = "64Mi", "16Mi"
 
 
 def container(
     grant: Grant, security: metadata.Manifest, mounts: list[metadata.Manifest]
 ) -> metadata.Manifest:
-    """Ours, with the agent's confinement and what the agent will read, and nothing else."""
+    """Ours, with the agent's confinement and what the agent will read, and nothing else.
+
+    It has the agent's CPU before the agent has it, so that the cell takes no more room for it.
+    """
+    resources = {"cpu": grant.effective.cpu, "memory": MEMORY, "ephemeral-storage": STORAGE}
     return {
         "name": names.NETGATE_CONTAINER,
         "image": grant.site.image,
@@ -28,7 +32,7 @@ def container(
                 "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.hostIPs"}},
             },
         ],
-        "resources": {"limits": RESOURCES, "requests": RESOURCES},
+        "resources": {"limits": resources, "requests": resources},
         "terminationMessagePath": names.RESULT_PATH,
         "terminationMessagePolicy": "File",
         "securityContext": security,
