@@ -252,6 +252,51 @@ def test_the_controller_is_held_to_what_it_holds_others_to():
     assert set(container["resources"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}
 
 
+def test_a_sentinel_is_fenced_and_confined_as_a_cell_is():
+    """It would see nothing, or see what no cell sees, if it were not."""
+    inside = in_the_sentinels_namespace()
+    daemon = charts.of_kind(inside, "DaemonSet")[names.SENTINEL]
+    template = daemon["spec"]["template"]
+    cell = yaml.safe_load((charts.ROOT / "tests/golden/pod-small.yaml").read_text())["spec"]
+    closed = charts.of_kind(charts.tenant(), "NetworkPolicy")[names.DEFAULT_DENY]
+    same = (
+        "automountServiceAccountToken", "enableServiceLinks", "dnsPolicy", "dnsConfig", "hostUsers",
+        "securityContext",
+    )  # fmt: skip
+
+    assert {key: template["spec"][key] for key in same} == {key: cell[key] for key in same}
+    assert charts.of_kind(inside, "NetworkPolicy")[names.DEFAULT_DENY]["spec"] == closed["spec"]
+    label = dict([names.SENTINEL_LABEL.split("=")])
+    assert daemon["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"] == label
+    containers = [*template["spec"]["initContainers"], *template["spec"]["containers"]]
+    assert [c["name"] for c in containers] == [names.SURVEY_CONTAINER, names.SENTINEL_CONTAINER]
+    confined = cell["containers"][0]["securityContext"]
+    for container in containers:
+        assert container["securityContext"].items() <= confined.items()
+        assert container["image"].endswith(charts.DIGEST)
+
+
+def test_a_sentinel_has_nothing():
+    """No token, no Secret, and an account without rights."""
+    inside = in_the_sentinels_namespace()
+    quota = charts.of_kind(inside, "ResourceQuota")["anchorhold"]["spec"]["hard"]
+    (account,) = charts.of_kind(inside, "ServiceAccount").values()
+    (binding,) = charts.of_kind(inside, "RoleBinding").values()
+
+    assert quota == {"services": "0", "secrets": "0", "persistentvolumeclaims": "0"}
+    assert account["automountServiceAccountToken"] is False
+    assert [subject["name"] for subject in binding["subjects"]] == [names.CONTROLLER]
+
+
+def in_the_sentinels_namespace() -> list[charts.Document]:
+    """What the chart puts there."""
+    return [
+        document
+        for document in charts.platform()
+        if document["metadata"].get("namespace") == names.SENTINEL_NAMESPACE
+    ]
+
+
 def test_the_examples_are_short_and_fit_together():
     """The run asks for what the policy lists, and has at most twelve lines."""
     folder = charts.ROOT / "manifests/examples"
