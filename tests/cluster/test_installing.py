@@ -82,7 +82,7 @@ def test_the_controller_s_own_pod_is_restricted(kubectl: Kubectl):
     kubectl("-n", SYSTEM, "rollout", "status", "deployment/anchorhold-controller")
 
     def pods() -> list[Document]:
-        found = kubectl.items("pods", SYSTEM)
+        found = kubectl.items("pods", SYSTEM, "-l", "anchorhold.dev/component=controller")
         return found if len(found) == 1 else []
 
     (pod,) = wait_for(pods, 60, "one Pod of the controller")

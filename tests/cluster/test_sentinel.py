@@ -16,6 +16,8 @@ from enforcement import blind_sentinel, ipv6, until_guarded, without_enforcer
 from onenode import node
 from onenode.paths import here
 
+# An open node ends whatever is there, whoever's it is.
+pytestmark = pytest.mark.usefixtures("nobody_waits")
 CONNECTIONS = 200
 # Goes for the outside until it has been there so many times, and then says so.
 BREAK_OUT = f"""

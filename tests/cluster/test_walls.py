@@ -10,6 +10,8 @@ from enforcement import ipv6
 from onenode import network
 from unfenced import NAMESPACE, PORT, Unfenced, unfenced
 
+# The sentinel gets out as well, and ends what is there.
+pytestmark = pytest.mark.usefixtures("nobody_waits")
 # Says where it is found over IPv6, and takes whoever comes, over IPv4 too.
 LISTEN = f"""
 import socket

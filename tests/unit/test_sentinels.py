@@ -7,7 +7,8 @@ import pytest
 from plans import OF_THE_CELL, reason_of, said
 
 from anchorhold.controller import record
-from anchorhold.controller.plan import decide
+from anchorhold.controller.observed import read_pod
+from anchorhold.controller.plan import Plan, decide
 from anchorhold.controller.sentinels import UNSEEN, UNWATCHED, Lookout, Sentinel, read_sentinel
 from factories import NOW_TEXT, STARTED, guarded, make_observed, make_pod, make_run, running_pod
 
@@ -134,3 +135,15 @@ def test_what_was_found_first_stays_in_the_record():
 
     assert record.unenforced(observed) == {}
     assert NOW_TEXT in json.dumps(decide(observed).status)
+
+
+@pytest.mark.parametrize(("reason", "at_once"), [("BoundaryOpen", True), ("Cancelled", False)])
+def test_a_cell_whose_fence_is_open_gets_no_time_to_clean_up(
+    reason: str,
+    at_once: bool,  # noqa: FBT001  # a table
+):
+    status = said(reason, "over", "True", "False", completionTime=NOW_TEXT)
+
+    decided = decide(make_observed(make_run(status=status), running_pod()))
+
+    assert decided == Plan(delete_pod=read_pod(running_pod()), at_once=at_once)

@@ -730,6 +730,7 @@ async def test_a_run_on_a_node_that_opens_is_ended_and_none_starts_until_it_is_c
     assert first is not None
     assert first["status"]["unenforced"] == [{"what": "processes", "setting": "podPidsLimit"}]
     assert "10.96.0.1:443" in cluster.message("first")
+    assert cluster.api.graces == [1]
     assert "node 'node-1' is open: 10.96.0.1:443" in waiting_for
 
 

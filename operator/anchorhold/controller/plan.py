@@ -35,12 +35,14 @@ class Plan:
     """What to write, each at most once, and in how many seconds to look again.
 
     `shorten` is a Pod and the seconds of its new deadline; `delete_run` ends the record itself.
+    `at_once`: the Pod that is deleted gets no time to clean up, as it may do harm with it.
     """
 
     launch: Grant | None = None
     status: dict[str, Any] | None = None
     shorten: tuple[Pod, int] | None = None
     delete_pod: Pod | None = None
+    at_once: bool = False
     delete_run: bool = False
     look_again: float | None = None
 
@@ -69,7 +71,7 @@ def after_the_end(observed: Observed) -> Plan:
     """
     pod = observed.pod
     if pod is not None and not has_ended(pod) and not pod.deleting:
-        return Plan(delete_pod=pod)
+        return Plan(delete_pod=pod, at_once=says(observed.run, Reason.BOUNDARY_OPEN))
     kept = stopping.retention(observed)
     if kept is None or observed.run.deleting:
         return Plan()
@@ -86,7 +88,7 @@ def start(observed: Observed) -> Plan:
         message = "the controller has not listed the namespace's Pods yet"
         waiting = record.report(observed, Reason.PENDING, message, accepted="Unknown")
         # Only its status says that a run was given a place: that word stays.
-        kept = is_queued(observed.run)
+        kept = says(observed.run, Reason.QUEUED)
         return Plan(status=None if kept else waiting, look_again=LOOK_SECONDS)
     if (stop := stopping.cancelled(observed)) is not None:
         accepted = "True" if isinstance(verdict, Grant) else "Unknown"
@@ -127,7 +129,7 @@ def take_turn(observed: Observed, grant: Grant, policies: tuple[BoundPolicy, ...
             return Plan(launch=grant)
         case queueing.Turn.LATER:
             return Plan(status=queue(observed, active))
-        case queueing.Turn.NEVER if is_queued(observed.run):
+        case queueing.Turn.NEVER if says(observed.run, Reason.QUEUED):
             # Of two runs of the same second the later may go first: nobody loses a place for it.
             return Plan(status=queue(observed, active))
         case queueing.Turn.NEVER:
@@ -148,10 +150,10 @@ def queue(observed: Observed, active: int) -> dict[str, Any] | None:
     return record.report(observed, Reason.QUEUED, message, accepted="True")
 
 
-def is_queued(run: Run) -> bool:
-    """Whether the run was given a place before."""
+def says(run: Run, reason: Reason) -> bool:
+    """Whether the status has this reason: that the run was given a place, for instance."""
     conditions = run.status.get("conditions", ())
-    return any(condition["reason"] == Reason.QUEUED for condition in conditions)
+    return any(condition["reason"] == reason for condition in conditions)
 
 
 def refuse(observed: Observed, refusal: Refusal) -> Plan:

@@ -13,6 +13,8 @@ from anchorhold.policy.grant import Grant
 
 _log = logging.getLogger(__name__)
 Document = dict[str, Any]
+# With zero the Pod would be gone from the API before it is gone from its node.
+AT_ONCE_SECONDS = 1
 
 
 class Writer:
@@ -31,7 +33,8 @@ class Writer:
         if decided.shorten is not None:
             await self._shorten(observed.run.key[0], *decided.shorten)
         if decided.delete_pod is not None:
-            await self.delete(observed.run.key[0], decided.delete_pod)
+            grace = AT_ONCE_SECONDS if decided.at_once else None
+            await self.delete(observed.run.key[0], decided.delete_pod, grace)
         if decided.delete_run:
             run = observed.run
             await self._api.delete(paths.agent_run(*run.key), run.uid)
@@ -84,9 +87,9 @@ class Writer:
         except client.ApiError as error:
             _log.warning("no Event was written: %s", error, extra=where)
 
-    async def delete(self, namespace: str, pod: Pod) -> None:
+    async def delete(self, namespace: str, pod: Pod, grace_seconds: int | None = None) -> None:
         """Delete this very Pod; a namesake is spared."""
-        await self._api.delete(paths.pod(namespace, pod.name), pod.uid)
+        await self._api.delete(paths.pod(namespace, pod.name), pod.uid, grace_seconds)
 
     async def _shorten(self, namespace: str, pod: Pod, seconds: int) -> None:
         """Give a cell less time; Kubernetes never lets a deadline grow."""
