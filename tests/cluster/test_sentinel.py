@@ -184,3 +184,7 @@ def test_what_the_node_does_not_enforce_is_in_the_status_of_a_run(
         "the kubelet's `podPidsLimit`", "1024 tasks", "a Pod like a cell",
         "fewer were started", "all were started, and `status.unenforced` says so",
     )  # fmt: skip
+    for what in limited:
+        attempts.record(
+            "nothing, as `status.unenforced` says", what, "a Pod like a cell", "found", "the same"
+        )
