@@ -1,9 +1,10 @@
 """What watches the walls while an agent runs, on the real node."""
 
 import json
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +14,8 @@ from attempts import Attempts
 from bed.installation import CLUSTER
 from bed.kube import Kubectl, wait_for
 from enforcement import blind_sentinel, ipv6, until_guarded, without_enforcer
-from onenode import node
-from onenode.paths import here
+from onenode import node, shell
+from onenode.paths import CONTAINERD_SOCKET, here
 
 # An open node ends whatever is there, whoever's it is.
 pytestmark = pytest.mark.usefixtures("nobody_waits")
@@ -137,22 +138,62 @@ def test_the_netgate_alone_keeps_an_agent_from_starting_where_ipv6_is_open(
     )  # fmt: skip
 
 
+PROCESSES = "processes: a cell can start 1024 and more"
+VOLUMES = "disk: a `VOLUME` of the agent's image is writable and has no size"
+SIZE = "disk: the file `/dev/termination-log` may have any size"
+FILES = "disk: `/workspace` may hold any number of files"
+RUNC = 'runtime_type = "io.containerd.runc.v2"'
+RUNTIME = "restrict_oom_score_adj = true"
+IGNORES = "ignore_image_defined_volumes = "
+
+
+def closed(kubelet: str, containerd: str) -> tuple[str, str]:
+    """The settings of a node that closes what it can, from the settings that it has."""
+    spec = json.loads(subprocess.check_output([str(here().bin / "ctr"), "oci", "spec"]))  # noqa: S603
+    largest = 64 * 2**20
+    spec["process"]["rlimits"] = [{"type": "RLIMIT_FSIZE", "hard": largest, "soft": largest}]
+    file = here().etc / "spec-of-test_sentinel.json"
+    file.write_text(json.dumps(spec), encoding="utf-8")
+    kubelet, containerd = bare(kubelet, containerd)
+    limited = json.dumps({**json.loads(kubelet), "podPidsLimit": 256})
+    containerd = containerd.replace(f"{IGNORES}false", f"{IGNORES}true")
+    return limited, containerd.replace(RUNC, f'{RUNC}\n    base_runtime_spec = "{file}"')
+
+
+def bare(kubelet: str, containerd: str) -> tuple[str, str]:
+    """The settings of a node as both programs have them by themselves."""
+    others = [line for line in containerd.splitlines() if IGNORES not in line]
+    text = "\n".join(others).replace(RUNTIME, f"{RUNTIME}\n  {IGNORES}false")
+    return json.dumps({**json.loads(kubelet), "podPidsLimit": -1}), text
+
+
 @contextmanager
-def kubelet_with(**settings: Any) -> Iterator[None]:  # noqa: ANN401  # JSON
-    """A kubelet with other settings, for as long as a block runs."""
-    path = here().etc / "kubelet.json"
-    before = path.read_text()
-
-    def restart(text: str) -> None:
-        node.stop(here(), "kubelet")
-        path.write_text(text)
-        node.start(here(), "kubelet")
-
-    restart(json.dumps({**json.loads(before), **settings}))
+def node_with(settings: Callable[[str, str], tuple[str, str]]) -> Iterator[None]:
+    """A node with other settings, for as long as a block runs."""
+    files = {"kubelet": here().etc / "kubelet.json", "containerd": here().etc / "containerd.toml"}
+    before = [file.read_text(encoding="utf-8") for file in files.values()]
+    configure(files, settings(*before))
     try:
         yield
     finally:
-        restart(before)
+        configure(files, before)
+
+
+def configure(files: dict[str, Path], texts: Sequence[str]) -> None:
+    """Write the settings, and start both programs again; the kubelet needs the other."""
+    for name in files:
+        node.stop(here(), name)
+    for file, text in zip(files.values(), texts, strict=True):
+        file.write_text(text, encoding="utf-8")
+    node.start(here(), "containerd")
+    wait_for(answers, 60, "containerd")
+    node.start(here(), "kubelet")
+
+
+def answers() -> bool:
+    """Whether containerd does."""
+    ctr = (here().bin / "ctr", "-a", CONTAINERD_SOCKET, "version")
+    return shell.succeeds(*ctr)
 
 
 def unenforced(agents: Agents, kubectl: Kubectl) -> list[str]:
@@ -162,29 +203,24 @@ def unenforced(agents: Agents, kubectl: Kubectl) -> list[str]:
     until_guarded(kubectl)
     run = agents.end(agents.submit(""))
     assert condition(run)["reason"] == "Completed", run["status"]
-    return [row["what"] for row in run["status"]["unenforced"]]
+    return sorted(row["what"] for row in run["status"]["unenforced"])
 
 
 def test_what_the_node_does_not_enforce_is_in_the_status_of_a_run(
     agents: Agents, kubectl: Kubectl, attempts: Attempts
 ):
-    """Found by looking: with a limit of processes, without one, and with one again."""
-    processes = "processes: a cell can start 1024 and more"
+    """Found by looking: on a node that sets nothing, and on one that sets all that there is."""
+    with node_with(bare):
+        without = unenforced(agents, kubectl)
+    with node_with(closed):
+        left = unenforced(agents, kubectl)
+    usual = unenforced(agents, kubectl)
 
-    limited = unenforced(agents, kubectl)
-    with kubelet_with(podPidsLimit=-1):
-        unlimited = unenforced(agents, kubectl)
-    again = unenforced(agents, kubectl)
-
-    assert processes not in limited
-    assert sorted(unlimited) == sorted([processes, *limited])
-    assert again == limited
-    assert "disk: `/dev/termination-log` is writable and has no size" in limited
-    attempts.record(
-        "the kubelet's `podPidsLimit`", "1024 tasks", "a Pod like a cell",
-        "fewer were started", "all were started, and `status.unenforced` says so",
-    )  # fmt: skip
-    for what in limited:
+    assert without == sorted([PROCESSES, VOLUMES, SIZE, FILES])
+    assert left == [FILES]
+    assert set(left) <= set(usual) <= set(without)
+    for what in without:
         attempts.record(
-            "nothing, as `status.unenforced` says", what, "a Pod like a cell", "found", "the same"
-        )
+            "settings of the node", what, "a Pod like a cell",
+            "still so" if what in left else "not so", "so, and `status.unenforced` says it",
+        )  # fmt: skip

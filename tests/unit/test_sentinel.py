@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,25 +89,33 @@ def test_a_volume_of_the_image_is_a_finding_where_it_is_honoured(
 ROWS = """\
 1 0 0:1 / {0} rw,relatime - overlay overlay rw,lowerdir=/a
 2 1 0:2 / {0}/sized rw,nosuid - tmpfs shm rw,size=65536k,inode64
-3 1 0:3 / {0}/unsized rw,nosuid - tmpfs tmpfs rw,inode64
+3 1 8:1 /w {0}/workspace rw,relatime shared:1 - ext4 /dev/vda rw
 4 1 8:1 /x {0}/file rw,relatime shared:1 - ext4 /dev/vda rw
 5 1 0:5 / {0}/queue rw - mqueue mqueue rw
 6 1 8:1 /y {0}/volume rw - ext4 /dev/vda rw
 """
+FILES = "disk: `{0}/workspace` may hold any number of files"
+SIZE = "disk: the file `{0}/file` may have any size"
 
 
-def test_what_is_writable_and_not_sized_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("largest", "found"),
+    [(resource.RLIM_INFINITY, [FILES, SIZE]), (64 * 2**20, [FILES])],
+    ids=["without a limit of files", "with one"],
+)
+def test_what_is_writable_and_not_sized_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, largest: int, found: list[str]
+):
     """Not what cannot be written, what is sized, and what is said elsewhere."""
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(ROWS.format("/m"), encoding="utf-8")
+    mounts, folder = tmp_path / "mountinfo", tmp_path / "m"
+    (folder / "workspace").mkdir(parents=True)
+    mounts.write_text(ROWS.format(folder), encoding="utf-8")
     monkeypatch.setattr(survey, "MOUNTS", mounts)
-    monkeypatch.setattr(survey, "VOLUME", Path("/m/volume"))
-    monkeypatch.setattr(os, "access", lambda path, _: path != "/m")
+    monkeypatch.setattr(survey, "VOLUME", folder / "volume")
+    monkeypatch.setattr(os, "access", lambda path, _: path != str(folder))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (largest, largest))
 
-    assert findings(survey.paths) == [
-        "disk: `/m/unsized` is writable and has no size",
-        "disk: `/m/file` is writable and has no size",
-    ]
+    assert findings(survey.paths) == [text.format(folder) for text in found]
 
 
 @pytest.mark.parametrize(

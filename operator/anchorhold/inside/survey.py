@@ -6,6 +6,7 @@ JSON list: what is not enforced, and the setting of the node that would do so.
 
 import json
 import os
+import resource
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,16 +56,23 @@ def volumes() -> Iterator[Finding]:
 
 
 def paths() -> Iterator[Finding]:
-    """What is mounted, can be written and is not sized as it is mounted."""
+    """What is mounted, can be written and is not sized as it is mounted.
+
+    The kubelet watches the bytes of a folder, but not its files; nobody watches a single file.
+    """
+    largest, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     for row in MOUNTS.read_text(encoding="utf-8").splitlines():
         mounted, source = row.split(" - ", 1)
         point, (kind, _, options) = mounted.split()[4], source.split(" ", 2)
         sized = kind in SMALL or (kind == "tmpfs" and "size=" in options)
-        if not sized and point != str(VOLUME) and os.access(point, os.W_OK):
-            yield (
-                f"disk: `{point}` is writable and has no size",
-                "a quota of the node's file system",
-            )
+        if sized or point == str(VOLUME) or not os.access(point, os.W_OK):
+            continue
+        if Path(point).is_dir():
+            setting = "a file system of its own, or the kubelet's eviction by `nodefs.inodesFree`"
+            yield f"disk: `{point}` may hold any number of files", setting
+        elif largest == resource.RLIM_INFINITY:
+            setting = "RLIMIT_FSIZE in containerd's `base_runtime_spec`"
+            yield f"disk: the file `{point}` may have any size", setting
 
 
 def system_calls() -> Iterator[Finding]:
