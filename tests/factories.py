@@ -29,7 +29,8 @@ OTHER_IMAGE = "registry.example/other@sha256:" + "b" * 64
 DATA_IMAGE = "registry.example/data@sha256:" + "c" * 64
 
 # What the chart says of the installation.
-SITE = Site(image="registry.example/anchorhold@sha256:" + "e" * 64)
+PROFILE = "anchorhold/agent-0123456789abcdef.json"
+SITE = Site(image="registry.example/anchorhold@sha256:" + "e" * 64, profile=PROFILE)
 
 CREATED = "2026-01-01T00:00:00Z"
 STARTED = "2026-01-01T00:00:05Z"
@@ -106,7 +107,13 @@ def make_pod(metadata: Document | None = None, /, **status: object) -> Document:
             "ownerReferences": [{"name": "review", "uid": UID, "controller": True}],
             **(metadata or {}),
         },
-        "spec": {"nodeName": "node-1", "activeDeadlineSeconds": 600},
+        "spec": {
+            "nodeName": "node-1",
+            "activeDeadlineSeconds": 600,
+            "securityContext": {
+                "seccompProfile": {"type": "Localhost", "localhostProfile": PROFILE}
+            },
+        },
         "status": {"phase": "Pending", **status},
     }
 

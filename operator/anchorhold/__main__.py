@@ -36,7 +36,9 @@ def clock() -> datetime:
 
 def site(environment: Mapping[str, str]) -> Site:
     """What the chart says of this installation. Raises KeyError for what it does not say."""
-    return Site(image=environment["ANCHORHOLD_IMAGE"])
+    return Site(
+        image=environment["ANCHORHOLD_IMAGE"], profile=environment["ANCHORHOLD_SECCOMP_PROFILE"]
+    )
 
 
 async def operate(

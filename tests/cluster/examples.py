@@ -9,10 +9,13 @@ from typing import Any
 
 import yaml
 
+from bed import profile
 from bed.kube import Document
 
 TESTS = Path(__file__).parent.parent
 STAND_IN = "team-a"
+# In an example, for the name that the profile's content gives it.
+PROFILE_STAND_IN = "anchorhold/agent-0123456789abcdef.json"
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,12 @@ class Example:
         document = copy.deepcopy(self.document)
         for step in self.patch:
             apply_step(document, step)
-        return dict(json.loads(json.dumps(document).replace(STAND_IN, namespace)))
+        text = json.dumps(document).replace(STAND_IN, namespace)
+        return dict(json.loads(text.replace(PROFILE_STAND_IN, profile.NAME)))
 
     def expected(self, namespace: str) -> str:
         """The words that the refusal must hold there."""
-        return self.expect.replace(STAND_IN, namespace)
+        return self.expect.replace(STAND_IN, namespace).replace(PROFILE_STAND_IN, profile.NAME)
 
 
 def apply_step(document: Document, step: Document) -> None:

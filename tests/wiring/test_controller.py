@@ -20,7 +20,10 @@ from wiring import fakeapi
 
 NAMESPACE = "team-a"
 IMAGE = "registry.example.com/agent@sha256:" + "a" * 64
-SITE = Site(image="registry.example.com/anchorhold@sha256:" + "e" * 64)
+SITE = Site(
+    image="registry.example.com/anchorhold@sha256:" + "e" * 64,
+    profile="anchorhold/agent-0123456789abcdef.json",
+)
 Manifest = dict[str, Any]
 # What Kopf itself says goes by the controller's logs; a watch that is cut is nothing to fail on.
 SECONDS = 20

@@ -1,6 +1,7 @@
 """The cell: one literal Pod, complete, without a branch that could leave something out."""
 
 from anchorhold import names
+from anchorhold.api.policy import Seccomp
 from anchorhold.cell import metadata
 from anchorhold.policy import quantity
 from anchorhold.policy.grant import Grant, GrantedInput, Source
@@ -39,7 +40,7 @@ def pod(grant: Grant) -> metadata.Manifest:
                 "runAsUser": USER_ID,
                 "runAsGroup": USER_ID,
                 "supplementalGroupsPolicy": "Strict",
-                "seccompProfile": {"type": "RuntimeDefault"},
+                "seccompProfile": seccomp(grant),
             },
             "containers": [agent(grant)],
             "volumes": [
@@ -83,7 +84,7 @@ def agent(grant: Grant) -> metadata.Manifest:
             "runAsUser": USER_ID,
             "runAsGroup": USER_ID,
             "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
+            "seccompProfile": seccomp(grant),
         },
         "volumeMounts": [
             read_only("task", names.TASK_DIRECTORY),
@@ -92,6 +93,13 @@ def agent(grant: Grant) -> metadata.Manifest:
             *(input_mount(item) for item in grant.inputs),
         ],
     }
+
+
+def seccomp(grant: Grant) -> metadata.Manifest:
+    """Which system calls a cell may make. A node that lacks the file does not start it."""
+    if grant.effective.seccomp == Seccomp.RUNTIME_DEFAULT:
+        return {"type": "RuntimeDefault"}
+    return {"type": "Localhost", "localhostProfile": grant.effective.seccomp}
 
 
 def literal(text: str) -> str:

@@ -56,7 +56,10 @@ class Termination:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A cell's Pod. `obstacle` is what the scheduler or the kubelet waits for, if it says so."""
+    """A cell's Pod. `obstacle` is what the scheduler or the kubelet waits for, if it says so.
+
+    `seccomp` is the type of its profile.
+    """
 
     name: str
     uid: str
@@ -69,6 +72,7 @@ class Pod:
     message: str
     node: str
     deadline_seconds: int | None
+    seccomp: str
     record: Document
     obstacle: str
     obstacle_message: str
@@ -134,6 +138,7 @@ def read_pod(document: Document) -> Pod:
     metadata, status = document["metadata"], document.get("status") or {}
     owner: Document = next(iter(metadata.get("ownerReferences") or ()), {})
     state = agent_state(status)
+    security = document["spec"].get("securityContext") or {}
     obstacle, obstacle_message = read_obstacle(status, state.get("waiting"))
     return Pod(
         name=metadata["name"],
@@ -147,6 +152,7 @@ def read_pod(document: Document) -> Pod:
         message=status.get("message", ""),
         node=document["spec"].get("nodeName", ""),
         deadline_seconds=document["spec"].get("activeDeadlineSeconds"),
+        seccomp=(security.get("seccompProfile") or {}).get("type", ""),
         record=read_record(metadata.get("annotations") or {}),
         obstacle=obstacle,
         obstacle_message=obstacle_message,

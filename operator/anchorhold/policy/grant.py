@@ -50,10 +50,11 @@ class GrantedInput:
 class Site:
     """What this installation puts into every cell, whatever its policy: set by the chart.
 
-    `image` is our own image, by digest.
+    `image` is our own image, by digest; `profile` the seccomp profile as the kubelet finds it.
     """
 
     image: str
+    profile: str
 
 
 @dataclass(frozen=True, slots=True)
