@@ -23,30 +23,37 @@ SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CONFIG = {"Env": [f"PATH={SEARCH}"], "Cmd": ["sh"]}
 
 
-def identity() -> str:
-    """Return the key of the base image: what it is made of, not when."""
-    words = " ".join((SUITE, INCLUDE, oci.architecture(), *TRIMMED))
+def identity(packages: str = "") -> str:
+    """Return the key of a base image: what it is made of, not when."""
+    words = " ".join((SUITE, _included(packages), oci.architecture(), *TRIMMED))
     return key({"base": words.encode()})
 
 
-def archive() -> Path:
-    """Return the base image as an OCI archive; make it if the cache does not hold it."""
-    target = paths.cache() / "images" / f"base-{identity()}.tar"
+def archive(packages: str = "") -> Path:
+    """Return the base image as an OCI archive; make it if the cache does not hold it.
+
+    `packages` are more packages for it, separated by commas.
+    """
+    target = paths.cache() / "images" / f"base-{identity(packages)}.tar"
     with state.lock(paths.cache() / "base.lock"):
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            _make(target)
+            _make(target, _included(packages))
     return target
 
 
-def _make(target: Path) -> None:
-    shell.say("Making the base image; that usually takes 60 seconds…")
+def _included(packages: str) -> str:
+    return ",".join(filter(None, (INCLUDE, packages)))
+
+
+def _make(target: Path, include: str) -> None:
+    shell.say(f"Making a base image of {include}; that usually takes 60 seconds…")
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(dir=paths.cache()) as folder:
         root = Path(folder) / "root"
         # In a mount namespace of its own: what debootstrap mounts goes with it, however it ends.
         shell.run("unshare", "--mount", "debootstrap", "--variant=minbase",
-                  f"--include={INCLUDE}", SUITE, root, _mirror())  # fmt: skip
+                  f"--include={include}", SUITE, root, _mirror())  # fmt: skip
         for name in TRIMMED:
             _empty(root / name)
         tar = ["tar", "--numeric-owner", "--sort=name", "--create", "--directory", str(root), "."]
