@@ -14,8 +14,9 @@ from bed.kube import Document
 
 TESTS = Path(__file__).parent.parent
 STAND_IN = "team-a"
-# In an example, for the name that the profile's content gives it.
-PROFILE_STAND_IN = "anchorhold/agent-0123456789abcdef.json"
+# What else stands for something in the files, and for what: whoever posts them fills it in.
+OWN_IMAGE = f"example.com/anchorhold@sha256:{'e' * 64}"
+STAND_INS = {"anchorhold/agent-0123456789abcdef.json": profile.NAME}
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class Example:
         for step in self.patch:
             apply_step(document, step)
         text = json.dumps(document).replace(STAND_IN, namespace)
-        return dict(json.loads(text.replace(PROFILE_STAND_IN, profile.NAME)))
+        for stand_in, value in STAND_INS.items():
+            text = text.replace(stand_in, value)
+        return dict(json.loads(text))
 
     def expected(self, namespace: str) -> str:
         """The words that the refusal must hold there."""
-        return self.expect.replace(STAND_IN, namespace).replace(PROFILE_STAND_IN, profile.NAME)
+        return self.expect.replace(STAND_IN, namespace)
 
 
 def apply_step(document: Document, step: Document) -> None:

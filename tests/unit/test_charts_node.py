@@ -5,6 +5,7 @@ import hashlib
 import charts
 import pytest
 
+from anchorhold import names
 from bed import profile
 
 NODE = "anchorhold-node"
@@ -23,7 +24,7 @@ def test_the_profile_is_on_nodes_under_the_name_that_everybody_uses():
     there = in_the_node_namespace(charts.platform())
     text = there["ConfigMap"]["data"]["agent.json"]
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    (controller,) = charts.of_kind(charts.platform(), "Deployment").values()
+    controller = charts.of_kind(charts.platform(), "Deployment")[names.CONTROLLER]
     (container,) = controller["spec"]["template"]["spec"]["containers"]
     environment = {item["name"]: item["value"] for item in container["env"]}
     floor = charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy")["anchorhold-pod-floor"]
@@ -85,7 +86,7 @@ def test_who_installs_by_hand_gets_nothing_of_it(value: str):
 
     assert bool(in_the_node_namespace(documents)) is INSTALLED[value]
     assert (NODE in charts.of_kind(documents, "Namespace")) is INSTALLED[value]
-    (controller,) = charts.of_kind(documents, "Deployment").values()
+    controller = charts.of_kind(documents, "Deployment")[names.CONTROLLER]
     assert profile.NAME in str(controller)
 
 

@@ -2,7 +2,7 @@
 
 from anchorhold import names
 from anchorhold.api.policy import Seccomp
-from anchorhold.cell import metadata
+from anchorhold.cell import metadata, netgate
 from anchorhold.policy import quantity
 from anchorhold.policy.grant import Grant, GrantedInput, Source
 
@@ -42,6 +42,7 @@ def pod(grant: Grant) -> metadata.Manifest:
                 "supplementalGroupsPolicy": "Strict",
                 "seccompProfile": seccomp(grant),
             },
+            "initContainers": [netgate.container(grant, security(grant), readings(grant))],
             "containers": [agent(grant)],
             "volumes": [
                 {"name": "task", "configMap": {"name": name, "optional": False}},
@@ -54,7 +55,7 @@ def pod(grant: Grant) -> metadata.Manifest:
 
 
 def agent(grant: Grant) -> metadata.Manifest:
-    """The only container: the agent, which is expected to be hostile."""
+    """The agent, which is expected to be hostile."""
     spec = grant.request.spec
     resources = {
         "cpu": grant.effective.cpu,
@@ -76,21 +77,11 @@ def agent(grant: Grant) -> metadata.Manifest:
         "resources": {"limits": resources, "requests": resources},
         "terminationMessagePath": names.RESULT_PATH,
         "terminationMessagePolicy": "File",
-        "securityContext": {
-            "privileged": False,
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": USER_ID,
-            "runAsGroup": USER_ID,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": seccomp(grant),
-        },
+        "securityContext": security(grant),
         "volumeMounts": [
-            read_only("task", names.TASK_DIRECTORY),
             {"name": "workspace", "mountPath": names.WORKSPACE_DIRECTORY},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # a mount of the cell, not a file
-            *(input_mount(item) for item in grant.inputs),
+            *readings(grant),
         ],
     }
 
@@ -100,6 +91,28 @@ def seccomp(grant: Grant) -> metadata.Manifest:
     if grant.effective.seccomp == Seccomp.RUNTIME_DEFAULT:
         return {"type": "RuntimeDefault"}
     return {"type": "Localhost", "localhostProfile": grant.effective.seccomp}
+
+
+def security(grant: Grant) -> metadata.Manifest:
+    """What a container of a cell may do: nothing that needs a privilege."""
+    return {
+        "privileged": False,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "runAsUser": USER_ID,
+        "runAsGroup": USER_ID,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": seccomp(grant),
+    }
+
+
+def readings(grant: Grant) -> list[metadata.Manifest]:
+    """What the agent reads, and the netgate before it."""
+    return [
+        read_only("task", names.TASK_DIRECTORY),
+        *(input_mount(item) for item in grant.inputs),
+    ]
 
 
 def literal(text: str) -> str:

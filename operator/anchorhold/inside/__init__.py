@@ -1,1 +1,1 @@
-"""What runs in a Pod by itself, beside nothing else of ours: standard library only."""
+"""What we run inside a cell, or as one would run: standard library only, nothing else of ours."""

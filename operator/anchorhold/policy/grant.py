@@ -50,10 +50,13 @@ class GrantedInput:
 class Site:
     """What this installation puts into every cell, whatever its policy: set by the chart.
 
-    `image` is our own image, by digest; `profile` the seccomp profile as the kubelet finds it.
+    `image` is our own image, by digest. No cell may reach `canary`, 'host:port', which is ours, or
+    any of `closed`, which are the admin's. `profile` is the seccomp profile, as a node knows it.
     """
 
     image: str
+    canary: str
+    closed: tuple[str, ...]
     profile: str
 
 

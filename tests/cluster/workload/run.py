@@ -16,8 +16,10 @@ HERE = Path(__file__).parent
 WORK = Path("/workspace")
 Result = tuple[str, str]
 # Those of Go's own packages that talk to the kernel.
-GO_PACKAGES = ("io/fs", "io/ioutil", "os", "os/exec", "os/signal", "os/user", "net", "runtime/pprof",
-               "sync", "syscall", "time", "path/filepath", "internal/poll", "archive/tar")  # fmt: skip
+GO_PACKAGES = (
+    "io/fs", "os", "os/exec", "os/signal", "os/user", "net", "runtime/pprof", "sync", "syscall",
+    "time", "path/filepath", "internal/poll", "archive/tar",
+)  # fmt: skip
 MODULE = re.compile(r"\[ *\d+/\d+(?:/\d+)?\] (test_\w+) (passed|skipped|failed|crashed|timed|\w+)")
 
 
@@ -35,7 +37,10 @@ def python() -> Iterator[Result]:
         yield outcome, name
     for case in ET.parse(report).iter("testcase"):
         kinds = {child.tag for child in case}
-        yield next((k for k in ("error", "failure", "skipped") if k in kinds), "ok"), str(case.get("name"))
+        yield (
+            next((k for k in ("error", "failure", "skipped") if k in kinds), "ok"),
+            str(case.get("name")),
+        )
 
 
 def steps(*commands: tuple[str, str]) -> Iterator[Result]:
@@ -54,7 +59,7 @@ def node() -> Iterator[Result]:
                           stdout=subprocess.PIPE, text=True)  # fmt: skip
     print(done.stdout, flush=True)
     yield "ok" if done.returncode == 0 else f"ended with {done.returncode}", "node"
-    for outcome, name in re.findall(r"^@ (\w+) (.*)$", done.stdout, re.M):
+    for outcome, name in re.findall(r"^@ (\w+) (.*)$", done.stdout, re.MULTILINE):
         yield outcome, f"node: {name}"
     yield from steps(
         ("npm init", "mkdir -p app lib && cd lib && npm init --yes"),
@@ -87,13 +92,14 @@ def tools() -> Iterator[Result]:
 
 def go() -> Iterator[Result]:
     """A Go compiler, and tests of its own library."""
-    os.environ |= {"GOCACHE": str(WORK / "cache"), "GOPATH": str(WORK / "go"), "GOFLAGS": "-mod=mod",
-                   "GOTMPDIR": str(WORK), "GOTOOLCHAIN": "local"}  # fmt: skip
+    os.environ |= {"GOCACHE": str(WORK / "cache"), "GOPATH": str(WORK / "go")}
+    os.environ |= {"GOTMPDIR": str(WORK), "GOFLAGS": "-mod=mod"}
     yield from steps(("go build", "mkdir -p hello && cd hello && cp /workload/hello.go main.go"
                       " && go mod init hello && go build . && ./hello"))  # fmt: skip
     done = subprocess.run(
         ["go", "test", "-json", "-short", "-count=1", "-vet=off", *GO_PACKAGES],
-        cwd="/usr/lib/go-1.19/src", stdout=subprocess.PIPE, text=True, errors="replace", check=False,
+        cwd="/usr/lib/go-1.19/src", stdout=subprocess.PIPE, text=True, errors="replace",
+        check=False,
     )  # fmt: skip
     for line in done.stdout.splitlines():
         if not line.startswith("{"):
