@@ -49,7 +49,7 @@ ATTEMPTS = (
     socket("AF_NETLINK, the node's devices", 16, 3, 15),
     socket("AF_NETLINK, the firewall", 16, 3, 12),
     Attempt("socketpair of AF_INET6", (53, 199), (10, 2, 0, "\0" * 8),
-            "EAFNOSUPPORT", "EOPNOTSUPP"),
+            "EAFNOSUPPORT", "ENOTSUP"),
     Attempt("io_uring_setup", (425, 425), (8, "\0" * 120), "ENOSYS"),
     Attempt("io_setup", (206, 0), (8, "\0" * 8), "ENOSYS"),
     Attempt("bpf", (321, 280), (0, NOWHERE, 128), control="EFAULT"),

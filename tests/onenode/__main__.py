@@ -112,7 +112,7 @@ def _image_commands(add: Add) -> None:
     image.add_argument("--file", type=Path, metavar="DOCKERFILE", help="by default the context's")
     image.add_argument("--private", action="store_true", help="into the registry with a password")
     image.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE")
-    image.add_argument("--packages", default="", help="of Debian, more for the base: a,b,c")
+    image.add_argument("--packages", default="", help="of Debian, more for the base")
     push = add("push", _push, "Push an OCI archive to the node, print its reference.")
     push.add_argument("name")
     push.add_argument("archive", type=Path)
