@@ -48,7 +48,9 @@ const checks = {
     assert.equal((await events.once(process, 'close'))[0], 0);
   },
   'a fork with messages': async () => {
-    const other = child.fork('-e', [], { execArgv: ['-e', 'process.on("message", (m) => { process.send(m + 1); process.disconnect(); })'] });
+    const script = path.join(folder, 'other.js');
+    fs.writeFileSync(script, 'process.on("message", (m) => { process.send(m + 1); process.disconnect(); })');
+    const other = child.fork(script);
     other.send(41);
     assert.equal((await events.once(other, 'message'))[0], 42);
   },
@@ -122,6 +124,9 @@ const checks = {
   },
 };
 
+// Ended before its end, it has failed.
+process.exitCode = 1;
+setInterval(() => {}, 1000);
 (async () => {
   for (const [name, check] of Object.entries(checks)) {
     try {
