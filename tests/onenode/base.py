@@ -35,9 +35,8 @@ def archive(packages: str = "") -> Path:
     `packages` are more packages for it, separated by blanks.
     """
     target = paths.cache() / "images" / f"base-{identity(packages)}.tar"
-    with state.lock(paths.cache() / "base.lock"):
+    with state.lock(target.with_suffix(".lock")):
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
             _make(target, packages.split())
     return target
 
