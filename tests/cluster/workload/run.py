@@ -1,6 +1,6 @@
 """Does real work and says what came of it: one line a test, `= <outcome> <name>`.
 
-`run.py python|node|tools|go`, in /workspace, with the standard library alone.
+`run.py tools|node|go|python-processes|python-rest`, in /workspace, with the standard library alone.
 """
 
 import json
@@ -24,11 +24,11 @@ MODULE = re.compile(r"\[ *\d+/\d+(?:/\d+)?\] (test_\w+) (passed|skipped|failed|c
 
 
 def python() -> Iterator[Result]:
-    """CPython's own tests: each module, and each test in it."""
-    modules = (HERE / "python-modules.txt").read_text().split()
+    """CPython's own tests: each module of a list, and each test in it."""
+    modules = (HERE / f"{sys.argv[1]}.txt").read_text().split()
     report = WORK / "report.xml"
     done = subprocess.run(
-        [sys.executable, "-m", "test", "-j2", "--timeout", "300", "--tempdir", str(WORK),
+        [sys.executable, "-m", "test", "-j4", "--timeout", "300", "--tempdir", str(WORK),
          "--junit-xml", str(report), *modules],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
     )  # fmt: skip
@@ -112,5 +112,6 @@ def go() -> Iterator[Result]:
 
 
 if __name__ == "__main__":
-    for outcome, name in {"python": python, "node": node, "tools": tools, "go": go}[sys.argv[1]]():
+    suites = {"tools": tools, "node": node, "go": go}
+    for outcome, name in suites.get(sys.argv[1], python)():
         print("=", outcome, name, flush=True)
