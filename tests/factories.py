@@ -30,10 +30,12 @@ OTHER_IMAGE = "registry.example/other@sha256:" + "b" * 64
 DATA_IMAGE = "registry.example/data@sha256:" + "c" * 64
 
 # What the chart says of the installation.
+PROFILE = "anchorhold/agent-0123456789abcdef.json"
 SITE = Site(
     image="registry.example/anchorhold@sha256:" + "e" * 64,
     canary="10.96.0.20:8443",
     closed=("192.0.2.10:6443",),
+    profile=PROFILE,
 )
 
 CREATED = "2026-01-01T00:00:00Z"
@@ -111,7 +113,13 @@ def make_pod(metadata: Document | None = None, /, **status: object) -> Document:
             "ownerReferences": [{"name": "review", "uid": UID, "controller": True}],
             **(metadata or {}),
         },
-        "spec": {"nodeName": "node-1", "activeDeadlineSeconds": 600},
+        "spec": {
+            "nodeName": "node-1",
+            "activeDeadlineSeconds": 600,
+            "securityContext": {
+                "seccompProfile": {"type": "Localhost", "localhostProfile": PROFILE}
+            },
+        },
         "status": {"phase": "Pending", **status},
     }
 

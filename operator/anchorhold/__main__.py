@@ -40,7 +40,8 @@ def site(environment: Mapping[str, str]) -> Site:
     service = names.CANARY.upper().replace("-", "_")
     canary = f"{environment[f'{service}_SERVICE_HOST']}:{environment[f'{service}_SERVICE_PORT']}"
     closed = tuple(environment["ANCHORHOLD_CLOSED"].split())
-    return Site(environment["ANCHORHOLD_IMAGE"], canary, closed)
+    profile = environment["ANCHORHOLD_SECCOMP_PROFILE"]
+    return Site(environment["ANCHORHOLD_IMAGE"], canary, closed, profile)
 
 
 async def operate(

@@ -9,13 +9,14 @@ from typing import Any
 
 import yaml
 
+from bed import profile
 from bed.kube import Document
 
 TESTS = Path(__file__).parent.parent
 STAND_IN = "team-a"
 # What else stands for something in the files, and for what: whoever posts them fills it in.
 OWN_IMAGE = f"example.com/anchorhold@sha256:{'e' * 64}"
-STAND_INS: dict[str, str] = {}
+STAND_INS = {"anchorhold/agent-0123456789abcdef.json": profile.NAME}
 
 
 @dataclass(frozen=True)

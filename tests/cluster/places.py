@@ -47,6 +47,7 @@ PLACES: dict[str, tuple[tuple[str, ...], Document | None]] = {
     "bound": (ALL, {}),
     "any": (ALL, ANY),
     "placed": (ALL, PLACED),
+    "plain": (ALL, {"seccomp": "RuntimeDefault"}),
     "suspended": (ALL, {"suspend": True}),
     "missing": (ALL, None),
     "largest": (ALL, LARGEST),

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 from agents import Agents, condition
+from bed import profile
 from bed.kube import Kubectl
 
 WRITE = "import os,sys; open(os.environ['ANCHORHOLD_RESULT'],'w').write({!r}); sys.exit({})"
@@ -40,7 +41,7 @@ def test_a_run_that_leaves_all_out_gets_the_policys_defaults(agents: Agents):
     assert effective.pop("digest").startswith("sha256:")
     assert effective == {
         "image": agents.image, "activeDeadlineSeconds": 200, "cpu": "100m", "memory": "64Mi",
-        "workspace": "64Mi", "isolation": "UserNamespace", "seccomp": "RuntimeDefault",
+        "workspace": "64Mi", "isolation": "UserNamespace", "seccomp": profile.NAME,
         "inputs": [],
     }  # fmt: skip
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from agents import Agents, condition
+from agents import Agents, changed_policy, condition
 from anchorhold import names
 from attempts import Attempts
 from bed.installation import CLUSTER
 from bed.kube import Kubectl, wait_for
 from enforcement import blind_sentinel, ipv6, until_guarded, without_enforcer
-from onenode import node, shell
+from onenode import network, node, shell
 from onenode.paths import CONTAINERD_SOCKET, here
 
 # An open node ends whatever is there, whoever's it is.
@@ -117,15 +117,17 @@ def test_a_sentinel_that_is_deleted_ends_nothing_and_nothing_starts_until_it_is_
 
 
 def test_the_netgate_alone_keeps_an_agent_from_starting_where_ipv6_is_open(
-    agents: Agents, kubectl: Kubectl, attempts: Attempts
+    agents: Agents, kubectl: Kubectl, tenant: str, attempts: Attempts
 ):
-    """The runtime's own seccomp profile, a node that lets IPv6 through, a sentinel that is blind.
+    """Under the runtime's own seccomp profile, on a node that lets IPv6 through.
 
     Fenced Pods without a netgate get out there: `test_walls.py`.
     """
-    with blind_sentinel(kubectl), ipv6():
-        run = agents.end(agents.submit(BREAK_OUT))
-    closed = agents.end(agents.submit(""))
+    with changed_policy(kubectl, tenant, {"seccomp": "RuntimeDefault"}):
+        agents.until_admitted()
+        with ipv6():
+            run = agents.end(agents.submit(BREAK_OUT))
+        closed = agents.end(agents.submit(""))
 
     assert condition(run)["reason"] == "BoundaryOpen", run["status"]
     assert "fe80:" in condition(run)["message"]
@@ -135,6 +137,31 @@ def test_the_netgate_alone_keeps_an_agent_from_starting_where_ipv6_is_open(
         "the netgate, where IPv6 is open", "to start an agent",
         "a fenced cell on a node that lets IPv6 through",
         "BoundaryOpen before the agent started", "connected (by `test_walls.py`)",
+    )  # fmt: skip
+
+
+# Tries what got out of a fenced Pod where IPv6 is open.
+OVER_IPV6 = """
+import errno, os, socket
+try:
+    socket.create_connection(('{}%eth0', 10250), timeout=2)
+    word = 'connected'
+except OSError as error:
+    word = errno.errorcode[error.errno]
+open(os.environ['ANCHORHOLD_RESULT'], 'w').write(word)
+"""
+
+
+def test_the_seccomp_profile_alone_keeps_an_agent_from_ipv6_where_it_is_open(
+    agents: Agents, attempts: Attempts
+):
+    with ipv6():
+        run = agents.end(agents.submit(OVER_IPV6.format(network.link_local())))
+
+    assert run["status"]["result"]["message"] == "EAFNOSUPPORT", run["status"]
+    attempts.record(
+        "the seccomp profile, where IPv6 is open", "TCP to the kubelet's link-local address",
+        "an agent", "EAFNOSUPPORT", "connected (by `test_walls.py`)",
     )  # fmt: skip
 
 

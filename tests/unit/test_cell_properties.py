@@ -18,6 +18,7 @@ from factories import (
     DATA_IMAGE,
     IMAGE,
     OTHER_IMAGE,
+    PROFILE,
     SITE,
     make_policy,
     make_run,
@@ -83,6 +84,7 @@ policies = st.builds(
         images=st.just([{"reference": reference} for reference in REFERENCES]),
         defaults=some_of(activeDeadlineSeconds=seconds, cpu=cpus, memory=sizes, workspace=sizes),
         isolation=st.sampled_from(["UserNamespace", "UserNamespace", "RuntimeClass"]),
+        seccomp=st.sampled_from(["Agent", "RuntimeDefault"]),
         inputs=st.just(
             {
                 "configMaps": [{"name": "*"}],
@@ -129,6 +131,22 @@ def cells(draw: st.DrawFn) -> Cell:
 pods = cells().map(lambda cell: pod.pod(cell[1]))
 
 
+@given(cells())
+def test_every_cell_has_the_profile_that_its_policies_ask_for(cell: Cell):
+    policies, granted = cell
+    spec = pod.pod(granted)["spec"]
+    (agent,) = spec["containers"]
+    expected = {
+        "Agent": {"type": "Localhost", "localhostProfile": PROFILE},
+        "RuntimeDefault": {"type": "RuntimeDefault"},
+    }
+
+    for policy in policies:
+        for part in (spec, agent):
+            profile = part["securityContext"]["seccompProfile"]
+            assert profile == expected[policy.spec.seccomp]
+
+
 @given(pods)
 def test_no_cell_is_root_or_can_become_root(manifest: Manifest):
     spec = manifest["spec"]
@@ -138,7 +156,6 @@ def test_no_cell_is_root_or_can_become_root(manifest: Manifest):
     for context in (spec["securityContext"], agent["securityContext"]):
         assert context["runAsNonRoot"] is True
         assert context["runAsUser"] == context["runAsGroup"] == 65532
-        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
     assert agent["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert agent["securityContext"]["privileged"] is False
     assert agent["securityContext"]["allowPrivilegeEscalation"] is False

@@ -67,6 +67,8 @@ def test_every_value_has_a_comment(chart: str):
         ("anchorhold", "replicas=2", "additional properties 'replicas' not allowed"),
         ("anchorhold", "image.tag=latest", "additional properties 'tag' not allowed"),
         ("anchorhold", "apiServer.host=x", "additional properties 'host' not allowed"),
+        ("anchorhold", "seccomp.profile=x", "additional properties 'profile' not allowed"),
+        ("anchorhold", "seccomp.kubeletRoot=kubelet", "does not match pattern"),
         ("anchorhold", "resources.gpu=1", "additional properties 'gpu' not allowed"),
         ("anchorhold", "image.reference=example.com/anchorhold:1.0", "does not match pattern"),
         ("anchorhold", "policyAdmins[0].kind=Robot", "value must be one of"),

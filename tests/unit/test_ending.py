@@ -301,6 +301,10 @@ def unscheduled(message: str) -> dict[str, Any]:
 
 
 NO_CLAIM = '0/1 nodes are available: persistentvolumeclaim "checkout" not found.'
+NO_PROFILE = (
+    'failed to create containerd container: cannot load seccomp profile "/var/lib/kubelet/seccomp/'
+    'anchorhold/agent-0123456789abcdef.json": open …: no such file or directory'
+)
 
 
 @pytest.mark.parametrize(
@@ -334,6 +338,14 @@ NO_CLAIM = '0/1 nodes are available: persistentvolumeclaim "checkout" not found.
                 Reason.LOST, "the node could not make the cell: CreateContainerError: bad spec"
             ),
             id="a node that can't make it",
+        ),
+        pytest.param(
+            waiting("CreateContainerError", NO_PROFILE),
+            Outcome(
+                Reason.PROFILE_MISSING,
+                f"the node lacks the seccomp profile: CreateContainerError: {NO_PROFILE}",
+            ),
+            id="a node without the seccomp profile",
         ),
         pytest.param(
             waiting("CreateContainerConfigError", 'configmap "x" not found'),

@@ -19,6 +19,7 @@ from factories import (
     DATA_IMAGE,
     IMAGE,
     OTHER_IMAGE,
+    PROFILE,
     SITE,
     make_grant,
     make_policy,
@@ -27,6 +28,8 @@ from factories import (
 )
 
 DIGEST = "sha256:" + "d" * 64
+# The type of the profile of a cell that has our own.
+OWN = "Localhost"
 SETTINGS = {"inputs": [{"name": "conf", "configMap": {"name": "settings"}}]}
 ANY_CONFIG_MAP = make_policy(inputs={"configMaps": [{"name": "*"}]})
 
@@ -47,7 +50,7 @@ def test_what_a_run_leaves_out_is_the_limit():
         "memory": "1Gi",
         "workspace": "1Gi",
         "isolation": "UserNamespace",
-        "seccomp": "RuntimeDefault",
+        "seccomp": PROFILE,
         "inputs": (),
     }
 
@@ -236,6 +239,12 @@ def test_the_digest_of_a_grant_covers_where_its_cell_runs():
     assert make_grant(policies=elsewhere).effective.digest != make_grant().effective.digest
 
 
+def test_a_cell_has_the_runtimes_profile_where_the_policies_say_so():
+    policies = read_policies(make_policy(seccomp="RuntimeDefault"))
+
+    assert make_grant(policies=policies).effective.seccomp == "RuntimeDefault"
+
+
 def test_a_grant_is_placed_as_the_policies_say():
     placement = {"nodeSelector": {"pool": "agents"}}
     policies = read_policies(make_policy(placement=placement))
@@ -250,7 +259,7 @@ DIFFERENT = pytest.mark.parametrize(
     ("field", "value"),
     [
         pytest.param("isolation", "RuntimeClass", id="isolation"),
-        pytest.param("seccomp", "Agent", id="seccomp"),
+        pytest.param("seccomp", "RuntimeDefault", id="seccomp"),
         pytest.param("placement", PLACED, id="placement"),
     ],
 )
@@ -269,7 +278,7 @@ def test_policies_that_differ_in_what_a_cell_is_are_a_conflict(
         Reason.POLICY_CONFLICT, f"the AgentPolicies {listed} must not differ in `{field}`"
     )
     assert evaluate(make_request(), policies[::order], {}, SITE) == refusal
-    assert revoked(make_request(), policies[::order]) == refusal.message
+    assert revoked(make_request(), policies[::order], OWN) == refusal.message
 
 
 @DIFFERENT
@@ -331,7 +340,7 @@ REVOCATIONS: dict[checks.Check, tuple[dict[str, Any], str]] = {
     ),
     checks.isolation_is_supported: (
         {**LISTED, "isolation": "RuntimeClass"},
-        "`isolation` 'RuntimeClass' with `seccomp` 'RuntimeDefault' is not supported yet",
+        "`isolation` 'RuntimeClass' is not supported yet",
     ),
     checks.image_is_listed: (
         {**LISTED, "images": [{"reference": OTHER_IMAGE}]},
@@ -352,7 +361,7 @@ def test_every_check_while_a_run_goes_on_has_its_row():
 def test_a_running_run_is_revoked_when_this_fails(check: checks.Check):
     spec, sentence = REVOCATIONS[check]
 
-    found = revoked(make_request(**DATA), read_policies(make_policy(**spec)))
+    found = revoked(make_request(**DATA), read_policies(make_policy(**spec)), OWN)
 
     assert found == f"{sentence} (AgentPolicy 'default')"
 
@@ -370,13 +379,15 @@ def test_the_check_alone_lets_a_running_run_go_on(check: checks.Check):
 
 
 def test_a_running_run_goes_on_under_the_policy_that_granted_it():
-    assert revoked(make_request(**DATA), read_policies(make_policy(**LISTED))) is None
+    assert revoked(make_request(**DATA), read_policies(make_policy(**LISTED)), OWN) is None
 
 
 def test_the_second_of_two_policies_can_revoke_a_running_run():
     policies = read_policies(make_policy(), make_policy({"name": "second"}, suspend=True))
 
-    assert revoked(make_request(), policies) == "the policy is suspended (AgentPolicy 'second')"
+    assert (
+        revoked(make_request(), policies, OWN) == "the policy is suspended (AgentPolicy 'second')"
+    )
 
 
 @pytest.mark.parametrize(
@@ -399,7 +410,21 @@ def test_what_a_running_run_has_already_is_not_taken_from_it(
     request, policies = make_request(**asked), read_policies(make_policy(**policy))
 
     assert isinstance(evaluate(request, policies, {}, SITE), Refusal)
-    assert revoked(request, policies) is None
+    assert revoked(request, policies, OWN) is None
+
+
+@pytest.mark.parametrize("seccomp", ["RuntimeDefault", "Unconfined", ""])
+def test_a_run_without_the_profile_that_a_policy_asks_for_is_revoked(seccomp: str):
+    found = revoked(make_request(), read_policies(make_policy()), seccomp)
+
+    assert found == f"`seccomp` must be 'Agent', not '{seccomp}' (AgentPolicy 'default')"
+
+
+@pytest.mark.parametrize("seccomp", ["RuntimeDefault", OWN])
+def test_a_run_keeps_the_profile_that_it_has_under_a_looser_policy(seccomp: str):
+    policies = read_policies(make_policy(seccomp="RuntimeDefault"))
+
+    assert revoked(make_request(), policies, seccomp) is None
 
 
 def test_a_verdict_is_a_grant_or_a_refusal_and_nothing_else():

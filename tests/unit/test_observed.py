@@ -190,6 +190,7 @@ def test_a_new_pod_is_read_whole():
         message="",
         node="node-1",
         deadline_seconds=600,
+        seccomp="Localhost",
         record=RECORD,
         obstacle="",
         obstacle_message="",

@@ -43,12 +43,13 @@ def test_image_key_sees_contents_modes_and_arguments(tmp_path: Path):
     """A changed byte, an executable bit or another argument makes another image."""
     wish = _context(tmp_path)
     seen = {wish.identity, images.Wish(tmp_path, arguments=("A=1",)).identity}
+    seen |= {images.Wish(tmp_path, packages=more).identity for more in ("git", "git gcc")}
     (tmp_path / "app" / "main.py").chmod(0o755)
     seen.add(wish.identity)
     (tmp_path / "app" / "main.py").write_text("pass # more\n")
     seen.add(wish.identity)
 
-    assert len(seen) == 4
+    assert len(seen) == 6
 
 
 def test_image_key_ignores_what_the_context_ignores(tmp_path: Path):

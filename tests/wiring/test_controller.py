@@ -21,6 +21,7 @@ from wiring import fakeapi
 
 NAMESPACE, NODE = "team-a", "node-1"
 IMAGE = "registry.example.com/agent@sha256:" + "a" * 64
+PROFILE = "anchorhold/agent-0123456789abcdef.json"
 Manifest = dict[str, Any]
 # What Kopf itself says goes by the controller's logs; a watch that is cut is nothing to fail on.
 SECONDS = 20
@@ -77,7 +78,7 @@ def run(name: str, **spec: object) -> Manifest:
 def site(url: str) -> Site:
     """The installation. Whatever listens will do for a canary."""
     image = "registry.example.com/anchorhold@sha256:" + "e" * 64
-    return Site(image=image, canary=url.rpartition("/")[2], closed=())
+    return Site(image=image, canary=url.rpartition("/")[2], closed=(), profile=PROFILE)
 
 
 def in_a_thread(group: asyncio.TaskGroup, url: str, port: int) -> threading.Event:

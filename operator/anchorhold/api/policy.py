@@ -161,10 +161,6 @@ ONE_WAY = (
         "!has(self.isolation) || self.isolation == 'UserNamespace'",
         "`isolation` must be 'UserNamespace': 'RuntimeClass' is not supported yet",
     ),
-    rule(
-        "!has(self.seccomp) || self.seccomp == 'RuntimeDefault'",
-        "`seccomp` must be 'RuntimeDefault': 'Agent' is not supported yet",
-    ),
 )
 
 
@@ -209,8 +205,9 @@ class AgentPolicySpec(Type):
     """What a run gets that does not say."""
     isolation: Isolation = Isolation.USER_NAMESPACE
     """'UserNamespace': root in the cell is nobody on the node."""
-    seccomp: Seccomp = Seccomp.RUNTIME_DEFAULT
-    """'RuntimeDefault': the container runtime's own list of system calls."""
+    seccomp: Seccomp = Seccomp.AGENT
+    """'Agent': the installation's own short list of system calls, which a node must have;
+    'RuntimeDefault': the container runtime's."""
     inputs: AllowedInputs = AllowedInputs()
     """What runs may mount read-only. Absent: nothing."""
     runtime_class_name: ObjectName | None = None

@@ -128,8 +128,8 @@ class Effective(Type):
     """The size of `/workspace`."""
     isolation: str = Field(max_length=32)
     """How the cell is kept apart."""
-    seccomp: str = Field(max_length=32)
-    """Which profile it has."""
+    seccomp: str = Field(max_length=64)
+    """Which profile it has: 'RuntimeDefault', or the name of a file with its digest."""
     inputs: tuple[EffectiveInput, ...] = Field(
         default=(), max_length=16, json_schema_extra=list_map()
     )

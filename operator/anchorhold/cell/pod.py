@@ -1,6 +1,7 @@
 """The cell: one literal Pod, complete, without a branch that could leave something out."""
 
 from anchorhold import names
+from anchorhold.api.policy import Seccomp
 from anchorhold.cell import metadata, netgate
 from anchorhold.policy import quantity
 from anchorhold.policy.grant import Grant, GrantedInput, Source
@@ -39,9 +40,9 @@ def pod(grant: Grant) -> metadata.Manifest:
                 "runAsUser": USER_ID,
                 "runAsGroup": USER_ID,
                 "supplementalGroupsPolicy": "Strict",
-                "seccompProfile": {"type": "RuntimeDefault"},
+                "seccompProfile": seccomp(grant),
             },
-            "initContainers": [netgate.container(grant, security(), readings(grant))],
+            "initContainers": [netgate.container(grant, security(grant), readings(grant))],
             "containers": [agent(grant)],
             "volumes": [
                 {"name": "task", "configMap": {"name": name, "optional": False}},
@@ -76,7 +77,7 @@ def agent(grant: Grant) -> metadata.Manifest:
         "resources": {"limits": resources, "requests": resources},
         "terminationMessagePath": names.RESULT_PATH,
         "terminationMessagePolicy": "File",
-        "securityContext": security(),
+        "securityContext": security(grant),
         "volumeMounts": [
             {"name": "workspace", "mountPath": names.WORKSPACE_DIRECTORY},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # a mount of the cell, not a file
@@ -85,7 +86,14 @@ def agent(grant: Grant) -> metadata.Manifest:
     }
 
 
-def security() -> metadata.Manifest:
+def seccomp(grant: Grant) -> metadata.Manifest:
+    """Which system calls a cell may make. A node that lacks the file does not start it."""
+    if grant.effective.seccomp == Seccomp.RUNTIME_DEFAULT:
+        return {"type": "RuntimeDefault"}
+    return {"type": "Localhost", "localhostProfile": grant.effective.seccomp}
+
+
+def security(grant: Grant) -> metadata.Manifest:
     """What a container of a cell may do: nothing that needs a privilege."""
     return {
         "privileged": False,
@@ -95,7 +103,7 @@ def security() -> metadata.Manifest:
         "runAsUser": USER_ID,
         "runAsGroup": USER_ID,
         "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
+        "seccompProfile": seccomp(grant),
     }
 
 

@@ -124,6 +124,8 @@ def obstacle(pod: Pod) -> Outcome | None:
         return Outcome(Reason.UNSCHEDULABLE, f"no node can take the cell: {pod.obstacle_message}")
     if pod.obstacle in IMAGE_OBSTACLES:
         return Outcome(Reason.IMAGE_UNAVAILABLE, words)
+    if "seccomp profile" in pod.obstacle_message:
+        return Outcome(Reason.PROFILE_MISSING, f"the node lacks the seccomp profile: {words}")
     if pod.obstacle in ("", "ContainerCreating", "PodInitializing"):
         return None
     return Outcome(Reason.LOST, f"the node could not make the cell: {words}")

@@ -71,7 +71,10 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A cell's Pod. `obstacle` is what the scheduler or the kubelet waits for, if it says so."""
+    """A cell's Pod. `obstacle` is what the scheduler or the kubelet waits for, if it says so.
+
+    `seccomp` is the type of its profile.
+    """
 
     name: str
     uid: str
@@ -84,6 +87,7 @@ class Pod:
     message: str
     node: str
     deadline_seconds: int | None
+    seccomp: str
     record: Document
     obstacle: str
     obstacle_message: str
@@ -157,6 +161,7 @@ def read_pod(document: Document) -> Pod:
     state = container_state(status.get("containerStatuses"), names.AGENT_CONTAINER)
     waiting = gate.get("waiting") or state.get("waiting")
     obstacle, obstacle_message = read_obstacle(status, waiting)
+    security = document["spec"].get("securityContext") or {}
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -169,6 +174,7 @@ def read_pod(document: Document) -> Pod:
         message=status.get("message", ""),
         node=document["spec"].get("nodeName", ""),
         deadline_seconds=document["spec"].get("activeDeadlineSeconds"),
+        seccomp=(security.get("seccompProfile") or {}).get("type", ""),
         record=read_record(metadata.get("annotations") or {}),
         obstacle=obstacle,
         obstacle_message=obstacle_message,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from anchorhold.api import policy as policy_api
 from anchorhold.api import run as run_api
 from anchorhold.api.base import DIGEST_PATTERN, first_reserved
-from anchorhold.api.policy import AgentPolicySpec, AllowedImage, AllowedObject, Isolation, Seccomp
+from anchorhold.api.policy import AgentPolicySpec, AllowedImage, AllowedObject, Isolation
 from anchorhold.api.run import AgentRunSpec, Input
 from anchorhold.policy import quantity
 
@@ -26,11 +26,9 @@ def nothing_reserved_is_set(_: AgentRunSpec, policy: AgentPolicySpec) -> str | N
 
 def isolation_is_supported(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
     """Only what this version really builds."""
-    if policy.isolation is Isolation.USER_NAMESPACE and policy.seccomp is Seccomp.RUNTIME_DEFAULT:
+    if policy.isolation is Isolation.USER_NAMESPACE:
         return None
-    return (
-        f"`isolation` '{policy.isolation}' with `seccomp` '{policy.seccomp}' is not supported yet"
-    )
+    return f"`isolation` '{policy.isolation}' is not supported yet"
 
 
 def policy_is_not_suspended(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:

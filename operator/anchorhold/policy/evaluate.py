@@ -45,11 +45,16 @@ def evaluate(
     return next(filter(None, unfit_ones), None) or grant(request, policies, inputs, site)
 
 
-def revoked(request: Request, policies: Sequence[BoundPolicy]) -> str | None:
-    """Why a run that was granted may not go on, or None if it may."""
+def revoked(request: Request, policies: Sequence[BoundPolicy], seccomp: str) -> str | None:
+    """Why a run that was granted may not go on, or None if it may.
+
+    `seccomp` is the type of its Pod's profile: loosening it reaches no running run.
+    """
     refusal = conflict(policies)
     if refusal is not None:
         return refusal.message
+    if policies[0].spec.seccomp is Seccomp.AGENT and seccomp != "Localhost":
+        return f"`seccomp` must be 'Agent', not '{seccomp}' (AgentPolicy '{policies[0].name}')"
     return first_objection(request, policies, checks.CHECKS_WHILE_RUNNING)
 
 
@@ -122,6 +127,8 @@ def grant(
 ) -> Grant:
     """Every limit resolved, and the digest over all that is granted, the task included."""
     effective = resolve(request.spec, [policy.spec for policy in policies], inputs)
+    agent = policies[0].spec.seccomp is Seccomp.AGENT
+    effective["seccomp"] = site.profile if agent else Seccomp.RUNTIME_DEFAULT.value
     placement = policies[0].spec.placement
     parts = (request.spec.model_dump(mode="json"), placement.model_dump(mode="json"))
     whole = [effective, *parts, request.uid, site.image]
@@ -153,7 +160,6 @@ def resolve(
         "memory": asked.resources.memory or tightest("memory", policies, quantity.number_of_bytes),
         "workspace": workspace or tightest("workspace", policies, quantity.number_of_bytes),
         "isolation": Isolation.USER_NAMESPACE.value,
-        "seccomp": Seccomp.RUNTIME_DEFAULT.value,
         "inputs": [
             {"name": i.name, "source": f"{i.source}/{i.reference}", "digest": i.digest}
             for i in inputs

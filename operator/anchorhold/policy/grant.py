@@ -51,12 +51,13 @@ class Site:
     """What this installation puts into every cell, whatever its policy: set by the chart.
 
     `image` is our own image, by digest. No cell may reach `canary`, 'host:port', which is ours, or
-    any of `closed`, which are the admin's.
+    any of `closed`, which are the admin's. `profile` is the seccomp profile, as a node knows it.
     """
 
     image: str
     canary: str
     closed: tuple[str, ...]
+    profile: str
 
 
 @dataclass(frozen=True, slots=True)
