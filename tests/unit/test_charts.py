@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from anchorhold import names
+from bed import profile
 
 
 def test_the_chart_carries_the_crds_as_they_are():
@@ -260,6 +261,7 @@ def test_a_sentinel_is_fenced_and_confined_as_a_cell_is():
     daemon = charts.of_kind(inside, "DaemonSet")[names.SENTINEL]
     template = daemon["spec"]["template"]
     cell = yaml.safe_load((charts.ROOT / "tests/golden/pod-small.yaml").read_text())["spec"]
+    cell["securityContext"]["seccompProfile"]["localhostProfile"] = profile.NAME
     closed = charts.of_kind(charts.tenant(), "NetworkPolicy")[names.DEFAULT_DENY]
     same = (
         "automountServiceAccountToken", "enableServiceLinks", "dnsPolicy", "dnsConfig", "hostUsers",
