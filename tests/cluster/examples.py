@@ -33,10 +33,14 @@ class Example:
 
     def posted(self, namespace: str) -> Document:
         """The object as it is posted in a namespace."""
+        return dict(json.loads(json.dumps(self.patched()).replace(STAND_IN, namespace)))
+
+    def patched(self) -> Document:
+        """The object as it lies on disk, with the patch."""
         document = copy.deepcopy(self.document)
         for step in self.patch:
             apply_step(document, step)
-        return dict(json.loads(json.dumps(document).replace(STAND_IN, namespace)))
+        return document
 
     def expected(self, namespace: str) -> str:
         """The words that the refusal must hold there."""
@@ -84,7 +88,7 @@ def read(raw: Document) -> Example:
         path=raw.get("path", ""),
         method=raw.get("method", "POST"),
         options=raw.get("options", {}),
-        document=raw["object"] if "object" in raw else twin(raw["twin"]).document,
+        document=raw["object"] if "object" in raw else twin(raw["twin"]).patched(),
         patch=raw.get("patch", []),
         expect=raw.get("expect", ""),
     )

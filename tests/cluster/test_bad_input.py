@@ -28,7 +28,6 @@ VALUES = {
     "skills": [{"name": "a"}],
     "ttlSecondsAfterFinished": 60,
     "cancel": True,
-    "runtimeClassName": "gvisor",
     "minRetentionSeconds": 60,
 }
 
@@ -63,7 +62,7 @@ def test_a_field_of_a_policy_that_nothing_enforces_is_refused(
     assert RESERVED_POLICY[field] in str(refusal.value)
 
 
-@pytest.mark.parametrize(("field", "value"), [("isolation", "RuntimeClass"), ("seccomp", "Agent")])
+@pytest.mark.parametrize(("field", "value"), [("seccomp", "Agent")])
 def test_a_policy_cannot_ask_for_a_wall_that_is_not_built_yet(
     kubectl: Kubectl, tenant: str, field: str, value: str
 ):

@@ -191,6 +191,7 @@ def test_a_new_pod_is_read_whole():
         record=RECORD,
         obstacle="",
         obstacle_message="",
+        awaited_class="",
         running_since=None,
         termination=None,
     )
@@ -320,6 +321,7 @@ def test_what_keeps_a_pod_from_starting(status: dict[str, Any], expected: tuple[
         pytest.param("7", id="a number"),
         pytest.param("[" * 100_000, id="deeper than a parser goes"),
         pytest.param('{"conditions": [], "podName": "x"}', id="words that are ours to write"),
+        pytest.param('{"effective": "all", "policies": {}}', id="our words with other values"),
     ],
 )
 def test_a_record_that_we_did_not_write_counts_as_nothing(text: str):

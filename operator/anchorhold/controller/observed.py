@@ -56,7 +56,10 @@ class Termination:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A cell's Pod. `obstacle` is what the scheduler or the kubelet waits for, if it says so."""
+    """A cell's Pod. `obstacle` is what the scheduler or the kubelet waits for, if it says so.
+
+    `awaited_class` is the RuntimeClass whose sandbox the node has not made, or empty.
+    """
 
     name: str
     uid: str
@@ -72,6 +75,7 @@ class Pod:
     record: Document
     obstacle: str
     obstacle_message: str
+    awaited_class: str
     running_since: str | None
     termination: Termination | None
 
@@ -150,6 +154,7 @@ def read_pod(document: Document) -> Pod:
         record=read_record(metadata.get("annotations") or {}),
         obstacle=obstacle,
         obstacle_message=obstacle_message,
+        awaited_class=read_awaited_class(document["spec"], status),
         running_since=(state.get("running") or {}).get("startedAt"),
         termination=read_termination(state.get("terminated")),
     )
@@ -185,6 +190,13 @@ def read_obstacle(status: Document, waiting: Document | None) -> tuple[str, str]
     return (waiting or {}).get("reason", ""), (waiting or {}).get("message", "")
 
 
+def read_awaited_class(spec: Document, status: Document) -> str:
+    """The kubelet says that a sandbox is missing, and not why: a condition, and no reason."""
+    missing = {"type": "PodReadyToStartContainers", "status": "False"}.items()
+    is_missing = any(missing <= c.items() for c in status.get("conditions") or ())
+    return (is_missing and spec.get("runtimeClassName")) or ""
+
+
 def read_record(annotations: Document) -> Document:
     """What was granted, as the cell itself carries it; admission keeps it as we wrote it.
 
@@ -194,8 +206,8 @@ def read_record(annotations: Document) -> Document:
         record = json.loads(annotations.get(names.EFFECTIVE_ANNOTATION, "{}"))
     except (ValueError, RecursionError):
         return {}
-    known = ("policies", "effective") if isinstance(record, dict) else ()
-    return {field: record[field] for field in known if field in record}
+    known = {"policies": list, "effective": dict} if isinstance(record, dict) else {}
+    return {f: record[f] for f, kind in known.items() if isinstance(record.get(f), kind)}
 
 
 def moment(text: str) -> datetime:

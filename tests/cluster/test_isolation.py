@@ -1,0 +1,180 @@
+"""What keeps a cell apart from the node's kernel, looked at from inside, on the real node.
+
+Each tier is the other's control: what one shows, the other must not.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agents import Agents, changed_policy, condition
+from attempts import Attempts
+from bed.kube import Document, Kubectl, wait_for
+from tenants import Tenants, runtime_class, wide_policy
+
+TENANT, OTHER = "team-walls", "gvisor-again"
+SAME_AS_ROOT = ["0", "0", "4294967295"]
+LOOK = """
+import json, os
+seen = {'users': open('/proc/self/uid_map').read().split(),
+        'kernel': open('/proc/version').read().strip(),
+        'filter': next(l.split()[1] for l in open('/proc/self/status') if l.startswith('Seccomp:'))}
+open(os.environ['ANCHORHOLD_RESULT'], 'w').write(json.dumps(seen))
+"""
+
+
+def seen_from_inside(agents: Agents) -> Document:
+    """What an agent sees of its walls."""
+    run = agents.end(agents.submit(LOOK))
+    return dict(json.loads(run["status"]["result"]["message"]))
+
+
+def test_each_tier_shows_its_own_wall_from_inside(
+    agents: Agents, under_gvisor: Agents, attempts: Attempts
+):
+    """In a user namespace root is nobody and the kernel is the node's; under gVisor vice versa."""
+    mapped, sandboxed = seen_from_inside(agents), seen_from_inside(under_gvisor)
+
+    assert mapped["kernel"] == Path("/proc/version").read_text().strip()
+    assert mapped["users"] != SAME_AS_ROOT
+    assert sandboxed["kernel"] != mapped["kernel"]
+    assert sandboxed["users"] == SAME_AS_ROOT
+    assert {mapped["filter"], sandboxed["filter"]} == {"2"}
+    users = [" ".join(seen["users"]) for seen in (mapped, sandboxed)]
+    attempts.record("user namespace", "read /proc/self/uid_map", "cell", *users)
+    kernels = sandboxed["kernel"], mapped["kernel"]
+    attempts.record("gVisor", "read /proc/version", "cell", *kernels)
+
+
+def test_the_record_and_the_pod_say_which_tier_it_was(agents: Agents, under_gvisor: Agents):
+    """Of the two walls a cell has exactly one."""
+    found = {}
+    for place in (agents, under_gvisor):
+        run = place.completes()
+        pod = place.pods(run["metadata"]["name"])[0]["spec"]
+        effective = run["status"]["effective"]
+        found[effective["isolation"], effective["runtimeClassName"]] = (
+            pod["hostUsers"], pod.get("runtimeClassName"),
+        )  # fmt: skip
+
+    assert found == {
+        ("UserNamespace", ""): (False, None),
+        ("RuntimeClass", "gvisor"): (True, "gvisor"),
+    }
+
+
+# ---- changes bite ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def onboarded(tenants: Tenants, image: str) -> Agents:
+    """A namespace whose policy these tests change."""
+    tenants.policy(wide_policy(TENANT, image))
+    return tenants.onboard(TENANT, TENANT)
+
+
+@pytest.fixture
+def place(onboarded: Agents) -> Iterator[Agents]:
+    """That namespace; what a test submitted there is removed after it."""
+    yield onboarded
+    onboarded.remove_all()
+    onboarded.submitted.clear()
+
+
+@pytest.fixture(scope="module")
+def other_class(kubectl: Kubectl) -> Iterator[str]:
+    """A second RuntimeClass of the same runtime, which costs something."""
+    kubectl.apply(runtime_class(OTHER, "runsc", overhead={"podFixed": {"memory": "16Mi"}}))
+    yield OTHER
+    kubectl.delete("runtimeclass", OTHER)
+
+
+def test_a_policy_that_exchanges_the_wall_ends_what_runs(
+    place: Agents, gvisor: str, other_class: str
+):
+    """No running cell can be given another wall; the next run has it."""
+    first = place.running()
+    with changed_policy(
+        place.admin, TENANT, {"isolation": "RuntimeClass", "runtimeClassName": gvisor}
+    ):
+        assert revocation(place, first) == (
+            "`isolation` is 'RuntimeClass' now, and the cell was made with 'UserNamespace'"
+        )
+        place.until_admitted()
+        second = place.running()
+        with changed_policy(place.admin, TENANT, {"runtimeClassName": other_class}):
+            assert revocation(place, second) == (
+                f"`runtimeClassName` is '{other_class}' now, and the cell was made with '{gvisor}'"
+            )
+            third = place.running()
+            assert place.pods(third)[0]["spec"]["overhead"] == {"memory": "16Mi"}
+    assert revocation(place, third) == (
+        "`isolation` is 'UserNamespace' now, and the cell was made with 'RuntimeClass'"
+    )
+    assert place.completes()["status"]["effective"]["isolation"] == "UserNamespace"
+
+
+def revocation(place: Agents, name: str) -> str:
+    """Why a run was revoked; nothing of its cell is left."""
+    run = place.end(name)
+    assert condition(run)["reason"] == "PolicyRevoked"
+    place.until_gone(name)
+    return str(condition(run)["message"])
+
+
+# ---- what is not there -----------------------------------------------------------------------
+
+# A RuntimeClass -> its handler, if it exists, and what is said of it.
+ABSENT = {
+    "nobody-made-this": (None, "RuntimeClass 'nobody-made-this', which the policy names, does not"),
+    "nobody-runs-this": ("nobody", "the node made no sandbox of RuntimeClass 'nobody-runs-this'"),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def waiting(tenants: Tenants, image: str, kubectl: Kubectl) -> Iterator[dict[str, Agents]]:
+    """A run under each of these, submitted first, because patience has to run out."""
+    made = {}
+    for name, (handler, _) in ABSENT.items():
+        if handler is not None:
+            kubectl.apply(runtime_class(name, handler))
+        written = wide_policy(name, image)
+        written["spec"] |= {"isolation": "RuntimeClass", "runtimeClassName": name}
+        tenants.policy(written)
+        made[name] = tenants.onboard(name, name)
+        made[name].submit()
+    yield made
+    for name in ABSENT:
+        kubectl.delete("runtimeclass", name)
+
+
+@pytest.mark.parametrize("name", ABSENT)
+def test_what_no_node_can_keep_apart_is_refused_with_its_reason(
+    waiting: dict[str, Agents], name: str, kubectl: Kubectl, attempts: Attempts
+):
+    """No run hangs, and none starts behind a lesser wall; a class that works is the control."""
+    place = waiting[name]
+    submitted = place.submitted[0]
+
+    def ended() -> Document | None:
+        run = place.get(submitted)
+        return run if condition(run)["status"] != "Unknown" else None
+
+    run = wait_for(ended, 300, f"{submitted} to end")
+
+    assert condition(run)["reason"] == "Unschedulable"
+    assert ABSENT[name][1] in condition(run)["message"]
+    assert "startTime" not in run["status"]
+    place.until_gone(submitted)
+
+
+def test_a_runtime_class_that_comes_later_is_enough(waiting: dict[str, Agents], kubectl: Kubectl):
+    """The control: nothing else was missing."""
+    place = waiting["nobody-made-this"]
+    wait_for(lambda: condition(place.get(place.submitted[0]))["status"] == "False", 300, "its end")
+
+    kubectl.apply(runtime_class("nobody-made-this", "runsc"))
+
+    assert place.completes()["status"]["effective"]["runtimeClassName"] == "nobody-made-this"
