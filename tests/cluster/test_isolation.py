@@ -11,7 +11,8 @@ import pytest
 
 from agents import Agents, changed_policy, condition
 from attempts import Attempts
-from bed.kube import Document, Kubectl, wait_for
+from anchorhold.api.policy import CLASS_RULE
+from bed.kube import Document, Kubectl, RefusedError, wait_for
 from tenants import Tenants, runtime_class, wide_policy
 
 TENANT, OTHER = "team-walls", "gvisor-again"
@@ -63,6 +64,27 @@ def test_the_record_and_the_pod_say_which_tier_it_was(agents: Agents, under_gvis
         ("UserNamespace", ""): (False, None),
         ("RuntimeClass", "gvisor"): (True, "gvisor"),
     }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"isolation": "RuntimeClass"}, id="no class for a RuntimeClass"),
+        pytest.param({"runtimeClassName": "gvisor"}, id="a class beside a user namespace"),
+    ],
+)
+def test_a_policy_names_a_runtime_class_exactly_where_that_is_its_wall(
+    kubectl: Kubectl, tenant: str, change: Document
+):
+    """A name that would be ignored would promise what no cell has."""
+    policy = kubectl.get("agentpolicy", tenant, "anchorhold-policies")
+    assert policy is not None
+    policy["spec"] |= change
+
+    with pytest.raises(RefusedError) as refusal:
+        kubectl("replace", "--dry-run=server", "-f", "-", stdin=json.dumps(policy))
+
+    assert CLASS_RULE["message"] in str(refusal.value)
 
 
 # ---- changes bite ----------------------------------------------------------------------------
