@@ -13,6 +13,9 @@ from bed.kube import Document
 
 TESTS = Path(__file__).parent.parent
 STAND_IN = "team-a"
+# What else stands for something in the files, and for what: whoever posts them fills it in.
+OWN_IMAGE = f"example.com/anchorhold@sha256:{'e' * 64}"
+STAND_INS: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ class Example:
 
     def posted(self, namespace: str) -> Document:
         """The object as it is posted in a namespace."""
-        return dict(json.loads(json.dumps(self.patched()).replace(STAND_IN, namespace)))
+        text = json.dumps(self.patched()).replace(STAND_IN, namespace)
+        for stand_in, value in STAND_INS.items():
+            text = text.replace(stand_in, value)
+        return dict(json.loads(text))
 
     def patched(self) -> Document:
         """The object as it lies on disk, with the patch."""

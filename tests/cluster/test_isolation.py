@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from agents import Agents, changed_policy, condition
-from attempts import Attempts
 from anchorhold.api.policy import CLASS_RULE
+from attempts import Attempts
 from bed.kube import Document, Kubectl, RefusedError, wait_for
 from tenants import Tenants, runtime_class, wide_policy
 

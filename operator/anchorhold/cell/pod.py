@@ -2,7 +2,7 @@
 
 from anchorhold import names
 from anchorhold.api.policy import Isolation
-from anchorhold.cell import metadata
+from anchorhold.cell import metadata, netgate
 from anchorhold.policy import quantity
 from anchorhold.policy.grant import Grant, GrantedInput, Source
 
@@ -48,6 +48,7 @@ def pod(grant: Grant) -> metadata.Manifest:
                 "supplementalGroupsPolicy": "Strict",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
+            "initContainers": [netgate.container(grant, security(), readings(grant))],
             "containers": [agent(grant)],
             "volumes": [
                 {"name": "task", "configMap": {"name": name, "optional": False}},
@@ -60,7 +61,7 @@ def pod(grant: Grant) -> metadata.Manifest:
 
 
 def agent(grant: Grant) -> metadata.Manifest:
-    """The only container: the agent, which is expected to be hostile."""
+    """The agent, which is expected to be hostile."""
     spec = grant.request.spec
     resources = {
         "cpu": grant.effective.cpu,
@@ -82,23 +83,35 @@ def agent(grant: Grant) -> metadata.Manifest:
         "resources": {"limits": resources, "requests": resources},
         "terminationMessagePath": names.RESULT_PATH,
         "terminationMessagePolicy": "File",
-        "securityContext": {
-            "privileged": False,
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": USER_ID,
-            "runAsGroup": USER_ID,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": security(),
         "volumeMounts": [
-            read_only(grant, "task", names.TASK_DIRECTORY),
             {"name": "workspace", "mountPath": names.WORKSPACE_DIRECTORY},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # a mount of the cell, not a file
-            *(input_mount(grant, item) for item in grant.inputs),
+            *readings(grant),
         ],
     }
+
+
+def security() -> metadata.Manifest:
+    """What a container of a cell may do: nothing that needs a privilege."""
+    return {
+        "privileged": False,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "runAsUser": USER_ID,
+        "runAsGroup": USER_ID,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def readings(grant: Grant) -> list[metadata.Manifest]:
+    """What the agent reads, and the netgate before it."""
+    return [
+        read_only(grant, "task", names.TASK_DIRECTORY),
+        *(input_mount(grant, item) for item in grant.inputs),
+    ]
 
 
 def literal(text: str) -> str:
