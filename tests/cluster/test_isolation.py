@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from agents import Agents, changed_policy, condition
+from agents import Agents, both_tiers, changed_policy, condition
 from anchorhold.api.policy import CLASS_RULE
 from attempts import Attempts
+from bed.installation import CLUSTER
 from bed.kube import Document, Kubectl, RefusedError, wait_for
+from onenode import components, mounts, shell, state
 from tenants import Tenants, runtime_class, wide_policy
+from unfenced import unfenced
 
 TENANT, OTHER = "team-walls", "gvisor-again"
 SAME_AS_ROOT = ["0", "0", "4294967295"]
@@ -85,6 +88,54 @@ def test_a_policy_names_a_runtime_class_exactly_where_that_is_its_wall(
         kubectl("replace", "--dry-run=server", "-f", "-", stdin=json.dumps(policy))
 
     assert CLASS_RULE["message"] in str(refusal.value)
+
+
+# ---- inputs ----------------------------------------------------------------------------------
+
+WRITE_BELOW = """
+import os
+try:
+    open('/inputs/tree/below/x', 'w').close()
+    said = 'written'
+except OSError as error:
+    said = error.strerror
+open('/dev/termination-log', 'w').write(said)
+"""
+
+
+@pytest.fixture
+def below(claim: str) -> Iterator[Path]:
+    """A claim's volume, in which the node has mounted something that anybody may write to."""
+    record = state.load()
+    assert record is not None
+    folder = CLUSTER / "volumes" / "test-tree"
+    (folder / "below").mkdir(exist_ok=True)
+    enter = mounts.inside(record.processes[components.MOUNTS])
+    shell.run(*enter, "mount", "-t", "tmpfs", "-o", "mode=777,size=1m", "none", folder / "below")
+    yield folder
+    shell.run(*enter, "umount", "--lazy", folder / "below")
+
+
+@both_tiers
+def test_what_is_mounted_below_an_input_is_read_only_as_well(
+    agents: Agents, below: Path, claim: str, attempts: Attempts
+):
+    """In a Pod that asks for `readOnly` alone, it is not."""
+    inputs = [{"name": "tree", "persistentVolumeClaim": {"claimName": claim}}]
+
+    said = agents.end(agents.submit(WRITE_BELOW, inputs=inputs))["status"]["result"]["message"]
+    without = said_in_a_plain_pod(agents, below)
+
+    assert (said, without) == ("Read-only file system", "written")
+    tried = "write to what is mounted below a read-only input"
+    attempts.record("recursiveReadOnly", tried, agents.namespace, said, without)
+
+
+def said_in_a_plain_pod(agents: Agents, folder: Path) -> str:
+    """What becomes of the same attempt without our walls."""
+    with unfenced(agents.admin, agents.image) as plain:
+        plain.start("writer", WRITE_BELOW, {}, str(folder))
+        return plain.message("writer")
 
 
 # ---- changes bite ----------------------------------------------------------------------------
