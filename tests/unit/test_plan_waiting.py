@@ -179,6 +179,7 @@ def test_of_several_inputs_the_one_that_vanished_is_named():
     assert reason_of(decided) == ("Pending", "ConfigMap 'first' does not exist any more")
 
 
+BROKEN = netgate(terminated={"exitCode": 1, "reason": "Error", "startedAt": STARTED})
 NO_SANDBOX = "the node made no sandbox of RuntimeClass 'kata': "
 
 
@@ -206,11 +207,18 @@ def under_a_class(condition: str, name: str | None = "kata", **status: Any) -> d
             id="until its deadline",
         ),
         pytest.param(
-            under_a_class("True", phase="Failed", reason="DeadlineExceeded"),
+            under_a_class("False", phase="Failed", reason="DeadlineExceeded", podIP="10.0.0.1"),
             FACTS,
             10,
             "Lost",
             id="which was there until its deadline",
+        ),
+        pytest.param(
+            under_a_class("False", phase="Failed", initContainerStatuses=BROKEN),
+            FACTS,
+            10,
+            "Lost",
+            id="which is gone after its netgate broke",
         ),
     ],
 )

@@ -173,7 +173,7 @@ def read_pod(document: Document) -> Pod:
         record=read_record(metadata.get("annotations") or {}),
         obstacle=obstacle,
         obstacle_message=obstacle_message,
-        awaited_class=read_awaited_class(document["spec"], status),
+        awaited_class=read_awaited_class(document["spec"], status, gate),
         gate=read_gate(gate.get("terminated")),
         running_since=(state.get("running") or {}).get("startedAt"),
         termination=read_termination(state.get("terminated")),
@@ -220,11 +220,12 @@ def read_obstacle(status: Document, waiting: Document | None) -> tuple[str, str]
     return (waiting or {}).get("reason", ""), (waiting or {}).get("message", "")
 
 
-def read_awaited_class(spec: Document, status: Document) -> str:
-    """The kubelet says that a sandbox is missing, and not why: a condition, and no reason."""
+def read_awaited_class(spec: Document, status: Document, gate: Document) -> str:
+    """The kubelet says that a sandbox is missing: it never came, or it is gone already."""
     missing = {"type": "PodReadyToStartContainers", "status": "False"}.items()
     is_missing = any(missing <= c.items() for c in status.get("conditions") or ())
-    return (is_missing and spec.get("runtimeClassName")) or ""
+    ran = status.get("podIP") or (gate.get("terminated") or {}).get("startedAt")
+    return spec.get("runtimeClassName") or "" if is_missing and not ran else ""
 
 
 def read_record(annotations: Document) -> Document:
