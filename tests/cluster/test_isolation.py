@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agents import Agents, both_tiers, changed_policy, condition
+from agents import Agents, changed_policy, condition
 from anchorhold.api.policy import CLASS_RULE
 from attempts import Attempts
 from bed.installation import CLUSTER
@@ -116,19 +116,23 @@ def below(claim: str) -> Iterator[Path]:
     shell.run(*enter, "umount", "--lazy", folder / "below")
 
 
-@both_tiers
 def test_what_is_mounted_below_an_input_is_read_only_as_well(
-    agents: Agents, below: Path, claim: str, attempts: Attempts
+    agents: Agents, under_gvisor: Agents, below: Path, claim: str, attempts: Attempts
 ):
     """In a Pod that asks for `readOnly` alone, it is not."""
     inputs = [{"name": "tree", "persistentVolumeClaim": {"claimName": claim}}]
+    ended = [
+        place.end(place.submit(WRITE_BELOW, inputs=inputs)) for place in (agents, under_gvisor)
+    ]
 
-    said = agents.end(agents.submit(WRITE_BELOW, inputs=inputs))["status"]["result"]["message"]
+    said = [run["status"]["result"]["message"] for run in ended]
     without = said_in_a_plain_pod(agents, below)
 
-    assert (said, without) == ("Read-only file system", "written")
+    assert said == ["Read-only file system"] * 2
+    assert without == "written"
     tried = "write to what is mounted below a read-only input"
-    attempts.record("recursiveReadOnly", tried, agents.namespace, said, without)
+    for where, seen in zip(("cell", "cell under gVisor"), said, strict=True):
+        attempts.record("recursiveReadOnly", tried, where, seen, without)
 
 
 def said_in_a_plain_pod(agents: Agents, folder: Path) -> str:
