@@ -172,21 +172,20 @@ def test_a_policy_that_exchanges_the_wall_ends_what_runs(
     place: Agents, gvisor: str, other_class: str
 ):
     """No running cell can be given another wall; the next run has it."""
+    change = {"isolation": "RuntimeClass", "runtimeClassName": gvisor}
+    policy = changed_policy(place.admin, TENANT, change)
     first = place.running()
-    with changed_policy(
-        place.admin, TENANT, {"isolation": "RuntimeClass", "runtimeClassName": gvisor}
-    ):
+    with policy:
         assert revocation(place, first) == (
             "`isolation` is 'RuntimeClass' now, and the cell was made with 'UserNamespace'"
         )
-        place.until_admitted()
         second = place.running()
-        with changed_policy(place.admin, TENANT, {"runtimeClassName": other_class}):
-            assert revocation(place, second) == (
-                f"`runtimeClassName` is '{other_class}' now, and the cell was made with '{gvisor}'"
-            )
-            third = place.running()
-            assert place.pods(third)[0]["spec"]["overhead"] == {"memory": "16Mi"}
+        policy.patch({"runtimeClassName": other_class})
+        assert revocation(place, second) == (
+            f"`runtimeClassName` is '{other_class}' now, and the cell was made with '{gvisor}'"
+        )
+        third = place.running()
+        assert place.pods(third)[0]["spec"]["overhead"] == {"memory": "16Mi"}
     assert revocation(place, third) == (
         "`isolation` is 'UserNamespace' now, and the cell was made with 'RuntimeClass'"
     )
