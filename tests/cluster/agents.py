@@ -8,9 +8,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from bed.kube import Document, Kubectl, RefusedError, wait_for
 
 _numbers = itertools.count(1)
+both_tiers = pytest.mark.parametrize("agents", ["UserNamespace", "RuntimeClass"], indirect=True)
 SECONDS = 90
 SLEEP = "import time; time.sleep(600)"
 RUN_THE_TASK = "exec(open('/run/anchorhold/task').read())"

@@ -16,6 +16,7 @@ from bed.api import Answer, Api, administrator, bearer
 from bed.kube import Document, Kubectl, wait_for
 from examples import OWN_IMAGE, STAND_INS, Example, apply_step, load, twin
 from largest import POLICY as LARGEST
+from tenants import runtime_class
 
 AUTHOR = "admission-author"
 NEWCOMER = "admission-newcomer"
@@ -42,12 +43,30 @@ PLACED: Document = {
         "priorityClassName": "system-cluster-critical",
     },
 }
+# What a RuntimeClass adds to a cell, its policy must allow.
+PLAIN_CLASS, COSTLY_CLASS = "admission-plain", "admission-costly"
+CLASS_PLACEMENT: Document = {
+    "nodeSelector": {"sandbox": "example"},
+    "tolerations": [{"key": "sandbox", "operator": "Exists", "effect": "NoSchedule"}],
+}
+CLASSES = (
+    runtime_class(PLAIN_CLASS, "plain"),
+    runtime_class(
+        COSTLY_CLASS,
+        "costly",
+        overhead={"podFixed": {"cpu": "50m", "memory": "32Mi"}},
+        scheduling=CLASS_PLACEMENT,
+    ),
+)
+CLASSED: Document = {"isolation": "RuntimeClass", "runtimeClassName": COSTLY_CLASS}
 # Which admission policies hold in a place, and how its AgentPolicy differs from the example's.
 PLACES: dict[str, tuple[tuple[str, ...], Document | None]] = {
     "bound": (ALL, {}),
     "any": (ALL, ANY),
     "placed": (ALL, PLACED),
     "plain": (ALL, {"seccomp": "RuntimeDefault"}),
+    "classed": (ALL, {**CLASSED, "placement": CLASS_PLACEMENT}),
+    "classed-anywhere": (ALL, CLASSED),
     "suspended": (ALL, {"suspend": True}),
     "missing": (ALL, None),
     "largest": (ALL, LARGEST),
@@ -71,6 +90,8 @@ FIRST_REFUSED = (
     "a cell where the policy does not exist",
     "a run where the policy does not exist",
     "a cell with the node's users, under the limits alone",
+    "a cell of another runtime class",
+    "a cell that its runtime class places where the policy does not",
     "a cell on any node that it likes",
     "a run that is gone too soon",
     "a run that is given a finalizer",
@@ -150,6 +171,8 @@ class Places:
 
     def make(self) -> None:
         """Every place, in force, and what examples change."""
+        for document in CLASSES:
+            self.admin.apply(document)
         for place, (admission, changes) in PLACES.items():
             namespace = self.namespace(place)
             for document in scaffold(namespace):
@@ -204,6 +227,8 @@ class Places:
     def remove(self) -> None:
         for poster in self.posters.values():
             poster.close()
+        for document in CLASSES:
+            self.admin.delete("runtimeclass", document["metadata"]["name"])
         for place, (admission, _) in PLACES.items():
             namespace = self.namespace(place)
             self.admin.delete("namespace", namespace, "", "--wait=false")

@@ -65,6 +65,17 @@ def wide_policy(name: str, image: str) -> Document:
     return written
 
 
+def runtime_class(name: str, handler: str, **more: object) -> Document:
+    """A RuntimeClass."""
+    return {
+        "apiVersion": "node.k8s.io/v1",
+        "kind": "RuntimeClass",
+        "metadata": {"name": name},
+        "handler": handler,
+        **more,
+    }
+
+
 def unavailable(image: str) -> list[str]:
     """References that the policy allows and no node can get."""
     registry = image.split("/", 1)[0]

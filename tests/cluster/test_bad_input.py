@@ -28,7 +28,6 @@ VALUES = {
     "skills": [{"name": "a"}],
     "ttlSecondsAfterFinished": 60,
     "cancel": True,
-    "runtimeClassName": "gvisor",
     "minRetentionSeconds": 60,
 }
 
@@ -61,19 +60,6 @@ def test_a_field_of_a_policy_that_nothing_enforces_is_refused(
         kubectl("replace", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(policy))
 
     assert RESERVED_POLICY[field] in str(refusal.value)
-
-
-@pytest.mark.parametrize(("field", "value"), [("isolation", "RuntimeClass")])
-def test_a_policy_cannot_ask_for_a_wall_that_is_not_built_yet(
-    kubectl: Kubectl, tenant: str, field: str, value: str
-):
-    """Such a policy would promise what no cell has."""
-    policy = kubectl.get("agentpolicy", tenant, "anchorhold-policies")
-    assert policy is not None
-    policy["spec"][field] = value
-
-    with pytest.raises(RefusedError, match=f"'{value}' is not supported yet"):
-        kubectl("replace", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(policy))
 
 
 def test_bad_input_is_refused_with_the_controller_at_zero_replicas(

@@ -89,7 +89,7 @@ def _start(places: Places) -> None:
     _prepare(places)
     mounts.prepare(places)
     pki.create(places.pki)
-    configs.write(places, programs["runc"])
+    configs.write(places, programs)
     network.create()
     cgroups.create()
     start = Start(places, launch.start_mounts(places, record))

@@ -67,6 +67,13 @@ def test_the_smallest_cell_is_this_pod(check_golden: CheckGolden):
     check_golden("pod-small.yaml", pod.pod(make_grant()))
 
 
+def test_the_cell_of_a_runtime_class_is_this_pod(check_golden: CheckGolden):
+    """It has the class and not a user namespace, and mounts as gVisor knows them."""
+    policies = read_policies(make_policy(isolation="RuntimeClass", runtimeClassName="gvisor"))
+
+    check_golden("pod-class.yaml", pod.pod(make_grant(policies=policies)))
+
+
 def test_the_task_is_this_config_map(check_golden: CheckGolden):
     check_golden("configmap.yaml", task.config_map(full_grant()))
 

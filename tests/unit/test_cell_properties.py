@@ -76,6 +76,13 @@ specs = some_of(
     resources=some_of(cpu=cpus, memory=sizes),
     activeDeadlineSeconds=seconds,
 )
+walls = st.sampled_from(
+    [
+        {},
+        {"isolation": "UserNamespace"},
+        {"isolation": "RuntimeClass", "runtimeClassName": "gvisor"},
+    ]
+)
 policies = st.builds(
     lambda limits, more: make_policy(limits=limits, **more),
     some_of(activeDeadlineSeconds=seconds, cpu=cpus, memory=sizes, workspace=sizes),
@@ -83,7 +90,6 @@ policies = st.builds(
         suspend=st.booleans(),
         images=st.just([{"reference": reference} for reference in REFERENCES]),
         defaults=some_of(activeDeadlineSeconds=seconds, cpu=cpus, memory=sizes, workspace=sizes),
-        isolation=st.sampled_from(["UserNamespace", "UserNamespace", "RuntimeClass"]),
         seccomp=st.sampled_from(["Agent", "RuntimeDefault"]),
         inputs=st.just(
             {
@@ -118,9 +124,10 @@ def cells(draw: st.DrawFn) -> Cell:
     metadata = {"name": draw(run_names), "uid": str(draw(st.uuids()))}
     request = observed.read_request(make_run(metadata, **draw(specs)))
     assert isinstance(request, Request)
-    documents, placement = draw(st.lists(policies, min_size=1, max_size=2)), draw(placements)
+    documents = draw(st.lists(policies, min_size=1, max_size=2))
+    same = {"placement": draw(placements), **draw(walls)}
     for document in documents:
-        document["spec"]["placement"] = placement
+        document["spec"] |= same
     bound = read_policies(*documents)
     verdict = evaluate(request, bound, FACTS, SITE)
     assume(isinstance(verdict, Grant))
@@ -152,7 +159,8 @@ def test_no_cell_is_root_or_can_become_root(manifest: Manifest):
     spec = manifest["spec"]
     (agent,) = spec["containers"]
 
-    assert spec["hostUsers"] is False
+    assert spec["hostUsers"] is (spec["runtimeClassName"] == "gvisor")
+    assert spec["runtimeClassName"] in (None, "gvisor")
     for context in (spec["securityContext"], agent["securityContext"]):
         assert context["runAsNonRoot"] is True
         assert context["runAsUser"] == context["runAsGroup"] == 65532
@@ -250,7 +258,9 @@ def test_every_image_of_a_cell_is_a_digest(manifest: Manifest):
 def test_a_cell_writes_to_its_workspace_and_tmp_and_nowhere_else(manifest: Manifest):
     spec = manifest["spec"]
     mounts = spec["containers"][0]["volumeMounts"]
-    writable = {mount["name"] for mount in mounts if mount.get("recursiveReadOnly") != "Enabled"}
+    recursive = "Enabled" if spec["runtimeClassName"] is None else "IfPossible"
+    read_only = {"readOnly": True, "recursiveReadOnly": recursive}.items()
+    writable = {mount["name"] for mount in mounts if not read_only <= mount.items()}
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
 
     assert writable == {"workspace", "tmp"}

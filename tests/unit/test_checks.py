@@ -6,6 +6,7 @@ import pytest
 
 from anchorhold.api import policy as policy_api
 from anchorhold.api import run as run_api
+from anchorhold.api.policy import CLASS_RULE
 from anchorhold.api.status import Reason
 from anchorhold.policy import checks
 from anchorhold.policy.evaluate import ConfigMapFacts, evaluate
@@ -19,7 +20,6 @@ TAG = "registry.example/agent:latest"
 # A value of the type that a reserved field has; the others take any object.
 SOME_VALUE = {
     "skills": [{"name": "x"}],
-    "runtimeClassName": "gvisor",
 }
 
 
@@ -139,8 +139,14 @@ def test_a_run_that_asks_for_nothing_special_is_granted():
         pytest.param(
             {},
             {"isolation": "RuntimeClass"},
-            "`isolation` 'RuntimeClass' is not supported yet",
-            id="an isolation that is not built yet",
+            CLASS_RULE["message"],
+            id="a RuntimeClass without a name",
+        ),
+        pytest.param(
+            {},
+            {"runtimeClassName": "gvisor"},
+            CLASS_RULE["message"],
+            id="the name of a RuntimeClass beside user namespaces",
         ),
     ],
 )

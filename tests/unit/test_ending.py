@@ -6,8 +6,9 @@ import pytest
 
 from anchorhold.api.status import Reason
 from anchorhold.controller import ending
+from anchorhold.controller.containers import EPOCH
 from anchorhold.controller.ending import Outcome
-from anchorhold.controller.observed import EPOCH, read_pod
+from anchorhold.controller.observed import read_pod
 from factories import CREATED, STARTED, agent, make_pod, netgate, shut, terminated
 
 DEADLINE = {

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
+from anchorhold.api.policy import CLASS_RULE
 from anchorhold.api.status import Reason
 from anchorhold.policy import checks
 from anchorhold.policy.evaluate import (
     ConfigMapFacts,
     conflict,
     evaluate,
+    exchanged_wall,
     longest_deadline,
     revoked,
     shortest_retention,
@@ -50,6 +52,7 @@ def test_what_a_run_leaves_out_is_the_limit():
         "memory": "1Gi",
         "workspace": "1Gi",
         "isolation": "UserNamespace",
+        "runtimeClassName": "",
         "seccomp": PROFILE,
         "inputs": (),
     }
@@ -259,6 +262,7 @@ DIFFERENT = pytest.mark.parametrize(
     ("field", "value"),
     [
         pytest.param("isolation", "RuntimeClass", id="isolation"),
+        pytest.param("runtimeClassName", "gvisor", id="a RuntimeClass"),
         pytest.param("seccomp", "RuntimeDefault", id="seccomp"),
         pytest.param("placement", PLACED, id="placement"),
     ],
@@ -338,9 +342,9 @@ REVOCATIONS: dict[checks.Check, tuple[dict[str, Any], str]] = {
         {**LISTED, "egress": {}},
         "`egress` is not supported yet: remove the field, runs have no network",
     ),
-    checks.isolation_is_supported: (
+    checks.isolation_is_whole: (
         {**LISTED, "isolation": "RuntimeClass"},
-        "`isolation` 'RuntimeClass' is not supported yet",
+        CLASS_RULE["message"],
     ),
     checks.image_is_listed: (
         {**LISTED, "images": [{"reference": OTHER_IMAGE}]},
@@ -376,6 +380,56 @@ def test_the_check_alone_lets_a_running_run_go_on(check: checks.Check):
     failing = [c for c in checks.CHECKS_WHILE_RUNNING if c(asked, policy.spec) is not None]
 
     assert failing == [check]
+
+
+GVISOR = {"isolation": "RuntimeClass", "runtimeClassName": "gvisor"}
+MAPPED = {"isolation": "UserNamespace", "runtimeClassName": ""}
+
+
+@pytest.mark.parametrize(
+    ("granted", "policy", "sentence"),
+    [
+        pytest.param(MAPPED, {}, None, id="still a user namespace"),
+        pytest.param(GVISOR, GVISOR, None, id="still the same runtime class"),
+        pytest.param(
+            {"isolation": "UserNamespace"}, {}, None, id="made before there were runtime classes"
+        ),
+        pytest.param(
+            MAPPED,
+            GVISOR,
+            "`isolation` is 'RuntimeClass' now, and the cell was made with 'UserNamespace'",
+            id="a runtime class since",
+        ),
+        pytest.param(
+            GVISOR,
+            {},
+            "`isolation` is 'UserNamespace' now, and the cell was made with 'RuntimeClass'",
+            id="a user namespace since",
+        ),
+        pytest.param(
+            GVISOR,
+            {**GVISOR, "runtimeClassName": "kata"},
+            "`runtimeClassName` is 'kata' now, and the cell was made with 'gvisor'",
+            id="another runtime class since",
+        ),
+        pytest.param(
+            {},
+            {},
+            "`isolation` is 'UserNamespace' now, and the cell was made with ''",
+            id="nobody knows how it was made",
+        ),
+    ],
+)
+def test_a_cell_is_kept_apart_as_its_policies_say_today(
+    granted: dict[str, Any], policy: dict[str, Any], sentence: str | None
+):
+    assert exchanged_wall(granted, read_policies(make_policy(**policy))) == sentence
+
+
+def test_a_grant_says_which_wall_its_cell_has():
+    effective = make_grant(policies=read_policies(make_policy(**GVISOR))).effective
+
+    assert (effective.isolation, effective.runtime_class_name) == ("RuntimeClass", "gvisor")
 
 
 def test_a_running_run_goes_on_under_the_policy_that_granted_it():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onenode import build, context, images, paths
+from onenode import build, context, images, paths, recipes, shell
 
 PARTS = {"go.mod": b"module a", "go.sum": b"hashes"}
 
@@ -29,6 +29,20 @@ def test_key_changes_with_any_ingredient(changed: dict[str, bytes]):
 def test_key_ignores_order():
     """The same ingredients give the same folder, however they were listed."""
     assert build.key(dict(reversed(PARTS.items()))) == build.key(PARTS)
+
+
+def test_a_program_of_our_own_is_an_ingredient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """In whichever folder of the module it lies, and not only beside its go.mod."""
+    monkeypatch.setattr(recipes, "SOURCES", tmp_path)
+    monkeypatch.setattr(shell, "run", lambda *_, **__: "go version")
+    source = tmp_path / "shim" / "own" / "main.go"
+    source.parent.mkdir(parents=True)
+    seen = set()
+    for text in ("package main", "package main // more"):
+        source.write_text(text)
+        seen.add(build.folder(recipes.Recipe("shim", ("./own",), "1 second")))
+
+    assert len(seen) == 2
 
 
 def _context(folder: Path, ignore: str = "") -> images.Wish:

@@ -128,6 +128,8 @@ class Effective(Type):
     """The size of `/workspace`."""
     isolation: str = Field(max_length=32)
     """How the cell is kept apart."""
+    runtime_class_name: str = Field(default="", max_length=253)
+    """The RuntimeClass, where that is what keeps it apart."""
     seccomp: str = Field(max_length=64)
     """Which profile it has: 'RuntimeDefault', or the name of a file with its digest."""
     inputs: tuple[EffectiveInput, ...] = Field(

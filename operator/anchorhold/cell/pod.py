@@ -1,7 +1,7 @@
 """The cell: one literal Pod, complete, without a branch that could leave something out."""
 
 from anchorhold import names
-from anchorhold.api.policy import Seccomp
+from anchorhold.api.policy import Isolation, Seccomp
 from anchorhold.cell import metadata, netgate
 from anchorhold.policy import quantity
 from anchorhold.policy.grant import Grant, GrantedInput, Source
@@ -13,11 +13,15 @@ TMP_SIZE = "64Mi"
 GRACE_SECONDS = 5
 # An unprivileged user that no image names; in a user namespace it is nobody on the node either.
 USER_ID = 65532
+# gVisor does not know this option of mounts, and does not need it: there, a volume is one mount,
+# whatever is mounted below it on the node.
+RECURSIVE = {Isolation.USER_NAMESPACE.value: "Enabled", Isolation.RUNTIME_CLASS.value: "IfPossible"}
 
 
 def pod(grant: Grant) -> metadata.Manifest:
     """The Pod of a run. All that it is comes from the Grant or from this page."""
     name = names.child_name(grant.request.name, grant.request.uid)
+    runtime_class = grant.effective.runtime_class_name or None
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -31,7 +35,9 @@ def pod(grant: Grant) -> metadata.Manifest:
             "enableServiceLinks": False,
             "dnsPolicy": "None",
             "dnsConfig": {"nameservers": ["127.0.0.1"]},
-            "hostUsers": False,
+            # One of two walls, which exclude each other; admission refuses a cell with neither.
+            "hostUsers": runtime_class is not None,
+            "runtimeClassName": runtime_class,
             "nodeSelector": dict(grant.placement.node_selector),
             "tolerations": [item.model_dump(mode="json") for item in grant.placement.tolerations],
             "priorityClassName": grant.placement.priority_class_name,
@@ -110,8 +116,8 @@ def security(grant: Grant) -> metadata.Manifest:
 def readings(grant: Grant) -> list[metadata.Manifest]:
     """What the agent reads, and the netgate before it."""
     return [
-        read_only("task", names.TASK_DIRECTORY),
-        *(input_mount(item) for item in grant.inputs),
+        read_only(grant, "task", names.TASK_DIRECTORY),
+        *(input_mount(grant, item) for item in grant.inputs),
     ]
 
 
@@ -125,19 +131,19 @@ def ephemeral_storage(workspace: str) -> str:
     return f"{quantity.mebibytes(workspace) + LOG_MEBIBYTES}Mi"
 
 
-def read_only(volume: str, path: str) -> metadata.Manifest:
+def read_only(grant: Grant, volume: str, path: str) -> metadata.Manifest:
     """A mount that stays read-only below as well; a runtime that can't do that refuses the Pod."""
     return {
         "name": volume,
         "mountPath": path,
         "readOnly": True,
-        "recursiveReadOnly": "Enabled",
+        "recursiveReadOnly": RECURSIVE[grant.effective.isolation],
     }
 
 
-def input_mount(item: GrantedInput) -> metadata.Manifest:
+def input_mount(grant: Grant, item: GrantedInput) -> metadata.Manifest:
     """Where the agent finds one input."""
-    return read_only(f"input-{item.name}", f"{names.INPUTS_DIRECTORY}/{item.name}")
+    return read_only(grant, f"input-{item.name}", f"{names.INPUTS_DIRECTORY}/{item.name}")
 
 
 def input_volume(item: GrantedInput) -> metadata.Manifest:

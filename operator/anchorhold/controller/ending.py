@@ -7,7 +7,8 @@ agent all end as 'DeadlineExceeded'. What tells them apart is whether the agent 
 from dataclasses import dataclass
 
 from anchorhold.api.status import Reason
-from anchorhold.controller.observed import Pod, Termination, has_ended
+from anchorhold.controller.containers import Termination
+from anchorhold.controller.observed import Pod, has_ended
 
 IMAGE_OBSTACLES = frozenset(
     {
@@ -129,3 +130,14 @@ def obstacle(pod: Pod) -> Outcome | None:
     if pod.obstacle in ("", "ContainerCreating", "PodInitializing"):
         return None
     return Outcome(Reason.LOST, f"the node could not make the cell: {words}")
+
+
+def no_sandbox(pod: Pod) -> Outcome | None:
+    """A node does not say that its container runtime lacks the handler of a RuntimeClass."""
+    if not pod.awaited_class:
+        return None
+    return Outcome(
+        Reason.UNSCHEDULABLE,
+        f"the node made no sandbox of RuntimeClass '{pod.awaited_class}': "
+        "its container runtime may not know the handler",
+    )

@@ -165,6 +165,19 @@ def refuse(observed: Observed, refusal: Refusal) -> Plan:
     return Plan(status=waiting, look_again=min(left, LOOK_SECONDS))
 
 
+def denied(observed: Observed, grant: Grant, message: str) -> dict[str, Any] | None:
+    """The API server did not take the cell: shown and tried again, it may be a quota or late sync.
+
+    It looks for a RuntimeClass in its store: one that is missing after a while is not late.
+    """
+    name = grant.effective.runtime_class_name
+    left = seconds_left(START_SECONDS, observed.run.created, observed.now)
+    if f'RuntimeClass "{name}" not found' in message and left <= 0:
+        sentence = f"RuntimeClass '{name}', which the policy names, does not exist"
+        return end(observed, Reason.UNSCHEDULABLE, sentence).status
+    return record.report(observed, Reason.PENDING, message, accepted="True")
+
+
 def follow(observed: Observed, pod: Pod) -> Plan:
     """A run with a cell: record that it runs, how it ended, or what keeps it from starting."""
     if (outcome := outcome_of(observed, pod)) is not None:
@@ -188,7 +201,7 @@ def outcome_of(observed: Observed, pod: Pod) -> ending.Outcome | None:
             or stopping.revoked(observed, pod)
         )
     if ended.reason is Reason.LOST and not ending.has_started(pod):
-        return stopping.vanished_input(observed) or ended
+        return stopping.vanished_input(observed) or ending.no_sandbox(pod) or ended
     return ended
 
 
@@ -198,6 +211,8 @@ def await_start(observed: Observed, pod: Pod) -> Plan:
     shorten = stopping.shortened(observed, pod)
     patience = SCHEDULE_SECONDS if is_unschedulable(obstacle) else START_SECONDS
     left = seconds_left(patience, pod.created, observed.now)
+    if left <= 0:
+        obstacle = obstacle or ending.no_sandbox(pod)
     if obstacle is None:
         # Nobody complains: a large image may take its time, which the kubelet's deadline bounds.
         return Plan(shorten=shorten, look_again=left if left > 0 else START_SECONDS)

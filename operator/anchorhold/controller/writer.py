@@ -4,9 +4,8 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from anchorhold.api.status import Reason
 from anchorhold.cluster import client, paths
-from anchorhold.controller import cells, events, metrics, plan, record
+from anchorhold.controller import cells, events, metrics, plan
 from anchorhold.controller.observed import Observed, Pod, Run
 from anchorhold.controller.view import View
 from anchorhold.policy.grant import Grant
@@ -40,13 +39,12 @@ class Writer:
             await self._api.delete(paths.agent_run(*run.key), run.uid)
 
     async def _launch(self, observed: Observed, grant: Grant) -> None:
-        """Make the cell. A denial is shown and tried again: it may be a quota or a late sync."""
+        """Make the cell, or say why it was denied, and try again."""
         try:
             refusal = await cells.launch(self._api, grant)
         except client.ApiError as error:
             if error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY):
-                waiting = record.report(observed, Reason.PENDING, error.message, accepted="True")
-                await self._report(observed.run, waiting)
+                await self._report(observed.run, plan.denied(observed, grant, error.message))
             raise
         if refusal is None:
             self._view.launched[observed.run.key] = grant.request.uid

@@ -6,7 +6,13 @@ from collections.abc import Callable, Sequence
 from anchorhold.api import policy as policy_api
 from anchorhold.api import run as run_api
 from anchorhold.api.base import DIGEST_PATTERN, first_reserved
-from anchorhold.api.policy import AgentPolicySpec, AllowedImage, AllowedObject, Isolation
+from anchorhold.api.policy import (
+    CLASS_RULE,
+    AgentPolicySpec,
+    AllowedImage,
+    AllowedObject,
+    Isolation,
+)
 from anchorhold.api.run import AgentRunSpec, Input
 from anchorhold.policy import quantity
 
@@ -24,11 +30,10 @@ def nothing_reserved_is_set(_: AgentRunSpec, policy: AgentPolicySpec) -> str | N
     return first_reserved(policy, policy_api.RESERVED)
 
 
-def isolation_is_supported(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
-    """Only what this version really builds."""
-    if policy.isolation is Isolation.USER_NAMESPACE:
-        return None
-    return f"`isolation` '{policy.isolation}' is not supported yet"
+def isolation_is_whole(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """A RuntimeClass, exactly where that is what keeps a cell apart."""
+    named = policy.runtime_class_name is not None
+    return None if named == (policy.isolation is Isolation.RUNTIME_CLASS) else CLASS_RULE["message"]
 
 
 def policy_is_not_suspended(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
@@ -130,7 +135,7 @@ def image_inputs_are_listed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str
 CHECKS_WHILE_RUNNING: tuple[Check, ...] = (
     policy_is_not_suspended,
     nothing_reserved_is_set,
-    isolation_is_supported,
+    isolation_is_whole,
     image_is_listed,
     image_inputs_are_listed,
 )
@@ -139,7 +144,7 @@ CHECKS: tuple[Check, ...] = (
     policy_is_not_suspended,
     nothing_reserved_is_set,
     nothing_reserved_is_asked,
-    isolation_is_supported,
+    isolation_is_whole,
     image_is_listed,
     deadline_is_allowed,
     cpu_is_allowed,

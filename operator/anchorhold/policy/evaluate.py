@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anchorhold.api.policy import AgentPolicySpec, Isolation, Seccomp
+from pydantic.alias_generators import to_camel
+
+from anchorhold.api.policy import AgentPolicySpec, Seccomp
 from anchorhold.api.run import AgentRunSpec, Input
 from anchorhold.api.status import AppliedPolicy, Effective, Reason
 from anchorhold.policy import checks, digest, quantity
@@ -58,12 +60,20 @@ def revoked(request: Request, policies: Sequence[BoundPolicy], seccomp: str) -> 
     return first_objection(request, policies, checks.CHECKS_WHILE_RUNNING)
 
 
+def exchanged_wall(granted: Mapping[str, Any], policies: Sequence[BoundPolicy]) -> str | None:
+    """Why a cell that was granted this is not kept apart as it would be today, or None if it is."""
+    for field, value in wall(policies[0].spec).items():
+        if (given := granted.get(field, "")) != value:
+            return f"`{field}` is '{value}' now, and the cell was made with '{given}'"
+    return None
+
+
 def conflict(policies: Sequence[BoundPolicy]) -> Refusal | None:
     """Policies that cannot hold together: no cell can be built as both of them say."""
-    for field in ("isolation", "seccomp", "placement"):
+    for field in ("isolation", "runtime_class_name", "seccomp", "placement"):
         if any(getattr(p.spec, field) != getattr(policies[0].spec, field) for p in policies):
             names = ", ".join(f"'{policy.name}'" for policy in policies)
-            sentence = f"the AgentPolicies {names} must not differ in `{field}`"
+            sentence = f"the AgentPolicies {names} must not differ in `{to_camel(field)}`"
             return Refusal(Reason.POLICY_CONFLICT, sentence)
     return None
 
@@ -159,12 +169,18 @@ def resolve(
         "cpu": asked.resources.cpu or tightest("cpu", policies, quantity.millicores),
         "memory": asked.resources.memory or tightest("memory", policies, quantity.number_of_bytes),
         "workspace": workspace or tightest("workspace", policies, quantity.number_of_bytes),
-        "isolation": Isolation.USER_NAMESPACE.value,
+        **wall(policies[0]),
         "inputs": [
             {"name": i.name, "source": f"{i.source}/{i.reference}", "digest": i.digest}
             for i in inputs
         ],
     }
+
+
+def wall(policy: AgentPolicySpec) -> dict[str, str]:
+    """What keeps a cell apart from the node's kernel; no two policies of a run differ in it."""
+    name = policy.runtime_class_name or ""
+    return {"isolation": policy.isolation.value, "runtimeClassName": name}
 
 
 def tightest(
