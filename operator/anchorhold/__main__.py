@@ -76,7 +76,8 @@ async def run_until_stopped(
 def is_healthy(loop: Loop) -> bool:
     """Whether the watches that decisions hang on are alive."""
     now = asyncio.get_running_loop().time()
-    sources = (loop.view.policies, loop.view.bindings, loop.view.admission)
+    view = loop.view
+    sources = (view.policies, view.skills, view.bindings, view.admission)
     return all(
         now - source.last_activity < SILENT_SECONDS for source in sources if source.synced.is_set()
     )

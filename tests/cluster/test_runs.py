@@ -41,7 +41,7 @@ def test_a_run_that_leaves_all_out_gets_the_policys_defaults(agents: Agents):
     assert effective == {
         "image": agents.image, "activeDeadlineSeconds": 200, "cpu": "100m", "memory": "64Mi",
         "workspace": "64Mi", "isolation": "UserNamespace", "seccomp": "RuntimeDefault",
-        "inputs": [],
+        "inputs": [], "skills": [],
     }  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def cells(draw: st.DrawFn) -> Cell:
     for document in documents:
         document["spec"]["placement"] = placement
     bound = read_policies(*documents)
-    verdict = evaluate(request, bound, FACTS, SITE)
+    verdict = evaluate(request, bound, FACTS, {}, SITE)
     assume(isinstance(verdict, Grant))
     assert isinstance(verdict, Grant)
     return bound, verdict

@@ -21,7 +21,11 @@ RIGHTS: dict[tuple[str, str], dict[str, str]] = {
         "/events": "get list watch",
     },
     ("Role", "anchorhold-policy-admin"): {
-        "anchorhold.dev/agentpolicies": "create delete get list patch update watch"
+        "anchorhold.dev/agentpolicies": "create delete get list patch update watch",
+        "anchorhold.dev/agentskills": "get list watch",
+    },
+    ("Role", "anchorhold-skill-reviewer"): {
+        "anchorhold.dev/agentskills": "create delete get list patch review update watch"
     },
 }
 

@@ -189,6 +189,7 @@ def test_a_new_pod_is_read_whole():
         node="node-1",
         deadline_seconds=600,
         record=RECORD,
+        skills={},
         obstacle="",
         obstacle_message="",
         running_since=None,

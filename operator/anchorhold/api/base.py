@@ -78,6 +78,7 @@ ObjectName = Annotated[
 Label = Annotated[
     str, Field(min_length=1, max_length=40, pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
 ]
+Digest = Annotated[str, Field(max_length=71, pattern="^sha256:[a-f0-9]{64}$")]
 Cpu = Annotated[str, Field(max_length=6, pattern="^([1-9][0-9]{0,2}|[1-9][0-9]{0,4}m)$")]
 Memory = Annotated[str, Field(max_length=8, pattern="^[1-9][0-9]{0,5}(Mi|Gi)$")]
 DeadlineSeconds = Annotated[int, Field(ge=1, le=86_400)]

@@ -8,7 +8,9 @@ from pydantic import ConfigDict, Field
 from anchorhold.api.base import (
     Cpu,
     DeadlineSeconds,
+    Digest,
     ImageReference,
+    Label,
     Memory,
     ObjectName,
     Reserved,
@@ -65,6 +67,15 @@ class AllowedInputs(Type):
         default=(), max_length=64, json_schema_extra=list_map("reference")
     )
     """Images whose content may be mounted."""
+
+
+class AllowedSkill(Type):
+    """An AgentSkill that a run may name, as it was when this was written."""
+
+    name: Label
+    """The AgentSkill's name."""
+    digest: Digest
+    """The digest of its content: a skill that was changed does not run."""
 
 
 LabelValue = Annotated[
@@ -151,7 +162,6 @@ class Placement(Type):
 
 RESERVED = {
     "runtimeClassName": "`runtimeClassName` is not supported yet: remove it",
-    "skills": "`skills` are not supported yet: remove the field",
     "outputs": "`outputs` are not supported yet: remove the field, a run returns up to 4096 bytes "
     "as its result",
     "egress": "`egress` is not supported yet: remove the field, runs have no network",
@@ -219,8 +229,10 @@ class AgentPolicySpec(Type):
     """How long a finished run's record is kept at least, in seconds."""
     placement: Placement = Placement()
     """Where cells run."""
-    skills: tuple[Reserved, ...] | None = Field(default=None, max_length=64)
-    """Not supported yet, and refused."""
+    skills: tuple[AllowedSkill, ...] = Field(
+        default=(), max_length=64, json_schema_extra=list_map()
+    )
+    """The AgentSkills that runs may name, each with what it has to hold. Absent: none."""
     outputs: Reserved | None = None
     """Not supported yet, and refused."""
     egress: Reserved | None = None

@@ -7,6 +7,7 @@ from pydantic import Field
 from anchorhold.api.base import (
     Cpu,
     DeadlineSeconds,
+    Digest,
     ImageReference,
     Label,
     Memory,
@@ -111,6 +112,15 @@ class EffectiveInput(Type):
     """For a ConfigMap: 'sha256:' of its content, at the moment the cell was made."""
 
 
+class EffectiveSkill(Type):
+    """A skill as it was granted."""
+
+    name: Label
+    """The folder's name under `/skills`."""
+    digest: Digest
+    """The digest of its content."""
+
+
 class Effective(Type):
     """What the run really got: every limit resolved."""
 
@@ -132,6 +142,10 @@ class Effective(Type):
         default=(), max_length=16, json_schema_extra=list_map()
     )
     """What it can read."""
+    skills: tuple[EffectiveSkill, ...] = Field(
+        default=(), max_length=16, json_schema_extra=list_map()
+    )
+    """What it can look up."""
     digest: str = Field(default="", max_length=71)
     """'sha256:' over all that was granted, the task included."""
 

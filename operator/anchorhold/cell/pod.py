@@ -1,7 +1,7 @@
 """The cell: one literal Pod, complete, without a branch that could leave something out."""
 
 from anchorhold import names
-from anchorhold.cell import metadata
+from anchorhold.cell import metadata, skills
 from anchorhold.policy import quantity
 from anchorhold.policy.grant import Grant, GrantedInput, Source
 
@@ -47,6 +47,7 @@ def pod(grant: Grant) -> metadata.Manifest:
                 {"name": "workspace", "emptyDir": {"sizeLimit": grant.effective.workspace}},
                 {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": TMP_SIZE}},
                 *(input_volume(item) for item in grant.inputs),
+                *skills.volumes(grant),
             ],
         },
     }
@@ -89,7 +90,7 @@ def agent(grant: Grant) -> metadata.Manifest:
             read_only("task", names.TASK_DIRECTORY),
             {"name": "workspace", "mountPath": names.WORKSPACE_DIRECTORY},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # a mount of the cell, not a file
-            *(input_mount(item) for item in grant.inputs),
+            *given_mounts(grant),
         ],
     }
 
@@ -112,6 +113,12 @@ def read_only(volume: str, path: str) -> metadata.Manifest:
         "readOnly": True,
         "recursiveReadOnly": "Enabled",
     }
+
+
+def given_mounts(grant: Grant) -> list[metadata.Manifest]:
+    """Where the agent finds its inputs, and its skills if it was granted any."""
+    folders = [read_only(v["name"], names.SKILLS_DIRECTORY) for v in skills.volumes(grant)]
+    return [*map(input_mount, grant.inputs), *folders]
 
 
 def input_mount(item: GrantedInput) -> metadata.Manifest:

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from anchorhold import names
 from anchorhold.api.base import first_fault
 from anchorhold.api.run import AgentRunSpec
+from anchorhold.api.status import Effective
 from anchorhold.policy.evaluate import ConfigMapFacts
-from anchorhold.policy.grant import BoundPolicy, Refusal, Request, Site
+from anchorhold.policy.grant import BoundPolicy, GrantedSkill, Refusal, Request, Site
 
 Document = Mapping[str, Any]
 Key = tuple[str, str]
@@ -56,7 +57,10 @@ class Termination:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A cell's Pod. `obstacle` is what the scheduler or the kubelet waits for, if it says so."""
+    """A cell's Pod. `obstacle` is what the scheduler or the kubelet waits for, if it says so.
+
+    `skills` are those that it was granted, as digests by name.
+    """
 
     name: str
     uid: str
@@ -70,6 +74,7 @@ class Pod:
     node: str
     deadline_seconds: int | None
     record: Document
+    skills: Mapping[str, str]
     obstacle: str
     obstacle_message: str
     running_since: str | None
@@ -97,6 +102,7 @@ class Observed:
     vanished: bool
     policies: tuple[BoundPolicy, ...] | Refusal
     config_maps: Mapping[str, ConfigMapFacts]
+    skills: Mapping[str, GrantedSkill | Refusal]
     place: int
     site: Site
     now: datetime
@@ -135,6 +141,7 @@ def read_pod(document: Document) -> Pod:
     owner: Document = next(iter(metadata.get("ownerReferences") or ()), {})
     state = agent_state(status)
     obstacle, obstacle_message = read_obstacle(status, state.get("waiting"))
+    record = read_record(metadata.get("annotations") or {})
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -147,7 +154,8 @@ def read_pod(document: Document) -> Pod:
         message=status.get("message", ""),
         node=document["spec"].get("nodeName", ""),
         deadline_seconds=document["spec"].get("activeDeadlineSeconds"),
-        record=read_record(metadata.get("annotations") or {}),
+        record=record,
+        skills=read_skills(record),
         obstacle=obstacle,
         obstacle_message=obstacle_message,
         running_since=(state.get("running") or {}).get("startedAt"),
@@ -196,6 +204,15 @@ def read_record(annotations: Document) -> Document:
         return {}
     known = ("policies", "effective") if isinstance(record, dict) else ()
     return {field: record[field] for field in known if field in record}
+
+
+def read_skills(record: Document) -> Mapping[str, str]:
+    """The skills of a record; none of one that is not ours."""
+    try:
+        effective = Effective.parse(record["effective"])
+    except (KeyError, ValueError):
+        return {}
+    return {skill.name: skill.digest for skill in effective.skills}
 
 
 def moment(text: str) -> datetime:

@@ -39,7 +39,7 @@ def objection(observed: Observed, pod: Pod) -> str | None:
     if isinstance(request, str):
         # It cannot be judged again, and need not be while nothing has changed.
         return None if pod.record.get("policies") == evaluate.applied(policies) else request
-    return evaluate.revoked(request, policies)
+    return evaluate.revoked(request, policies, pod.skills)
 
 
 def shortened(observed: Observed, pod: Pod) -> tuple[Pod, int] | None:

@@ -12,7 +12,17 @@ from anchorhold.api.policy import AgentPolicySpec, Isolation, Seccomp
 from anchorhold.api.run import AgentRunSpec, Input
 from anchorhold.api.status import AppliedPolicy, Effective, Reason
 from anchorhold.policy import checks, digest, quantity
-from anchorhold.policy.grant import BoundPolicy, Grant, GrantedInput, Refusal, Request, Site, Source
+from anchorhold.policy import skills as policy_skills
+from anchorhold.policy.grant import (
+    BoundPolicy,
+    Grant,
+    GrantedInput,
+    GrantedSkill,
+    Refusal,
+    Request,
+    Site,
+    Source,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +37,13 @@ def evaluate(
     request: Request,
     policies: Sequence[BoundPolicy],
     config_maps: Mapping[str, ConfigMapFacts],
+    skills: Mapping[str, GrantedSkill | Refusal],
     site: Site,
 ) -> Grant | Refusal:
     """Judge a run by every policy that is bound to its namespace: all of them must allow it.
 
-    `config_maps` holds those of the run's ConfigMap inputs that exist. A run without a policy is
-    refused, and so is whatever no check allows.
+    `config_maps` and `skills` hold those that the run names and that exist. A run without a policy
+    is refused, and so is whatever no check allows.
     """
     if not policies:
         return Refusal(Reason.NOT_ONBOARDED, "no AgentPolicy is bound to the namespace")
@@ -42,15 +53,24 @@ def evaluate(
         return Refusal(Reason.POLICY_REFUSED, sentence)
     inputs = tuple(granted_input(item, config_maps) for item in request.spec.inputs)
     unfit_ones = (unfit(item, config_maps) for item in inputs)
-    return next(filter(None, unfit_ones), None) or grant(request, policies, inputs, site)
+    if (unfit_one := next(filter(None, unfit_ones), None)) is not None:
+        return unfit_one
+    given = policy_skills.granted(request.spec, policies, skills)
+    return given if isinstance(given, Refusal) else grant(request, policies, inputs, given, site)
 
 
-def revoked(request: Request, policies: Sequence[BoundPolicy]) -> str | None:
-    """Why a run that was granted may not go on, or None if it may."""
+def revoked(
+    request: Request, policies: Sequence[BoundPolicy], skills: Mapping[str, str]
+) -> str | None:
+    """Why a run that was granted may not go on, or None if it may.
+
+    `skills` are the digests of those that it was granted, by name.
+    """
     refusal = conflict(policies)
     if refusal is not None:
         return refusal.message
-    return first_objection(request, policies, checks.CHECKS_WHILE_RUNNING)
+    objection = first_objection(request, policies, checks.CHECKS_WHILE_RUNNING)
+    return objection or policy_skills.changed(skills, policies)
 
 
 def conflict(policies: Sequence[BoundPolicy]) -> Refusal | None:
@@ -118,10 +138,14 @@ def grant(
     request: Request,
     policies: Sequence[BoundPolicy],
     inputs: tuple[GrantedInput, ...],
+    skills: tuple[GrantedSkill, ...],
     site: Site,
 ) -> Grant:
     """Every limit resolved, and the digest over all that is granted, the task included."""
-    effective = resolve(request.spec, [policy.spec for policy in policies], inputs)
+    effective = {
+        **resolve(request.spec, [policy.spec for policy in policies], inputs),
+        "skills": [{"name": skill.name, "digest": skill.digest} for skill in skills],
+    }
     placement = policies[0].spec.placement
     parts = (request.spec.model_dump(mode="json"), placement.model_dump(mode="json"))
     whole = [effective, *parts, request.uid, site.image]
@@ -129,6 +153,7 @@ def grant(
         request=request,
         policies=tuple(AppliedPolicy.parse(policy) for policy in applied(policies)),
         inputs=inputs,
+        skills=skills,
         placement=placement,
         site=site,
         effective=Effective.parse({**effective, "digest": digest.of_value(whole)}),
