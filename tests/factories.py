@@ -12,8 +12,7 @@ from typing import Any, TypeAlias
 
 from anchorhold import names
 from anchorhold.controller import observed
-from anchorhold.policy import digest, fence
-from anchorhold.policy import skills as policy_skills
+from anchorhold.policy import digest, fence, library
 from anchorhold.policy.evaluate import ConfigMapFacts, evaluate
 from anchorhold.policy.grant import BoundPolicy, Grant, GrantedSkill, Refusal, Request, Site
 
@@ -34,7 +33,11 @@ DATA_IMAGE = "registry.example/data@sha256:" + "c" * 64
 READ_PDF = {"SKILL.md": "# Read a PDF\n", "scripts/read.py": "print('text')\n"}
 
 # What the chart says of the installation.
-SITE = Site(image="registry.example/anchorhold@sha256:" + "e" * 64)
+SITE = Site(
+    image="registry.example/anchorhold@sha256:" + "e" * 64,
+    canary="10.96.0.20:8443",
+    closed=("192.0.2.10:6443",),
+)
 
 CREATED = "2026-01-01T00:00:00Z"
 STARTED = "2026-01-01T00:00:05Z"
@@ -120,7 +123,7 @@ def make_skill(
 
 def read_skills(*documents: Document) -> Skills:
     """AgentSkills by name, as they were read."""
-    return {d["metadata"]["name"]: policy_skills.read(d) for d in documents}
+    return {d["metadata"]["name"]: library.read(d) for d in documents}
 
 
 def make_pod(metadata: Document | None = None, /, **status: object) -> Document:
@@ -146,6 +149,21 @@ def make_pod(metadata: Document | None = None, /, **status: object) -> Document:
 def agent(**state: object) -> list[Document]:
     """The `containerStatuses` of a cell whose agent is in this state."""
     return [{"name": "agent", "state": state}]
+
+
+def netgate(**state: object) -> list[Document]:
+    """The `initContainerStatuses` of a cell whose netgate is in this state."""
+    return [{"name": "netgate", "state": state}]
+
+
+def gate_word(reason: str = "", message: str = "", **more: object) -> str:
+    """The last word of a netgate: it lets the agent in unless there is a reason."""
+    return json.dumps({"reason": reason, "message": message, "openMilliseconds": 0, **more})
+
+
+def shut(reason: str, message: str) -> list[Document]:
+    """The `initContainerStatuses` of a cell whose netgate let nobody in."""
+    return netgate(terminated={"exitCode": 1, "message": gate_word(reason, message)})
 
 
 def running_pod() -> Document:
@@ -205,6 +223,7 @@ def make_observed(
         "config_maps": {},
         "skills": {},
         "site": SITE,
+        "canary_answers": True,
         "place": 0,
         "now": NOW,
         **more,

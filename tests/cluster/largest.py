@@ -5,6 +5,12 @@ from examples import twin
 
 INPUTS = SKILLS = 16
 SKILL_FILES = 32
+SKILLS_MOUNT = {
+    "name": "skills",
+    "mountPath": "/skills",
+    "readOnly": True,
+    "recursiveReadOnly": "Enabled",
+}
 LONGEST_WORD = "x" * 1_024
 SOURCE_FIELD = {"configMap": "name", "persistentVolumeClaim": "claimName", "image": "reference"}
 LISTS = {"configMap": "configMaps", "persistentVolumeClaim": "persistentVolumeClaims"}
@@ -107,6 +113,8 @@ def largest_pod(namespace: str, kind: str) -> tuple[Document, list[Document]]:
         }
         for n in range(INPUTS)
     ]
+    agent["volumeMounts"].append(SKILLS_MOUNT)
+    pod["spec"]["initContainers"][0]["volumeMounts"][1:] = agent["volumeMounts"][3:]
     return pod, [volume[kind] for volume in pod["spec"]["volumes"][3:-1]]
 
 

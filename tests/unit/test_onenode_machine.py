@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onenode import api, cgroups, paths, procfs, snapshot, state
+from onenode import api, cgroups, paths, processes, procfs, snapshot, state
 from onenode.processes import Process
 
 STAT = "7 ({name}) {state} 1 7 7 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0"
@@ -150,3 +150,15 @@ def test_whether_a_process_may_be_a_node_s(
     line: str, namespaces: tuple[str, ...], expected: object
 ):
     assert snapshot.is_of_a_node(line, namespaces, ("n", "m", "u")) is expected
+
+
+def test_a_component_inherits_no_file_of_its_starters_caller(tmp_path: Path):
+    """A lock that `flock` holds for its command must not live as long as the node."""
+    with (tmp_path / "lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)  # noqa: FBT003
+        log = tmp_path / "log"
+        process = processes.spawn(["ls", "-l", "/proc/self/fd"], log, {})
+        os.waitpid(process.pid, 0)
+
+    assert str(tmp_path / "log") in log.read_text()
+    assert str(tmp_path / "lock") not in log.read_text()

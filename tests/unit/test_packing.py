@@ -12,7 +12,7 @@ from anchorhold import names
 from anchorhold.api import skill
 from anchorhold.cli import __main__ as command
 from anchorhold.cli import packing
-from anchorhold.policy import skills
+from anchorhold.policy import library
 from anchorhold.policy.grant import GrantedSkill
 
 HEAD = "---\nname: read-pdf\ndescription: >-\n  Reads\n  a PDF.\n---\n# Read\n"
@@ -37,7 +37,7 @@ def test_what_is_printed_is_a_skill_that_is_granted_once_it_is_reviewed(folder: 
         "AgentSkill", {"name": "read-pdf", "namespace": names.POLICY_NAMESPACE},
     )  # fmt: skip
     document["metadata"]["annotations"] = {names.REVIEWED_BY_ANNOTATION: "alice"}
-    assert skills.read(document) == GrantedSkill(
+    assert library.read(document) == GrantedSkill(
         "read-pdf",
         document["spec"]["digest"],
         "Reads a PDF.",

@@ -9,8 +9,7 @@ from anchorhold import names
 from anchorhold.api.status import Reason
 from anchorhold.cell import pod, skills
 from anchorhold.controller import observed, plan
-from anchorhold.policy import digest
-from anchorhold.policy import skills as policy_skills
+from anchorhold.policy import digest, library
 from anchorhold.policy.evaluate import evaluate, revoked
 from anchorhold.policy.grant import Grant, GrantedSkill, Refusal
 from factories import (
@@ -156,7 +155,7 @@ def large(number: int, size: int) -> Document:
 
 @pytest.mark.parametrize(("beyond", "granted"), [(0, True), (1, False)])
 def test_the_skills_of_a_run_are_bounded_together(beyond: int, granted: bool):  # noqa: FBT001
-    documents = [large(0, policy_skills.MAX_BYTES - 400_000), large(1, 400_000 + beyond)]
+    documents = [large(0, library.MAX_BYTES - 400_000), large(1, 400_000 + beyond)]
     found = [{"name": d["metadata"]["name"], "digest": d["spec"]["digest"]} for d in documents]
     asked = {"skills": [{"name": item["name"]} for item in found]}
 

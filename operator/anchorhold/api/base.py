@@ -91,6 +91,15 @@ Reserved = Annotated[
 ]
 
 
+class PinnedSkill(Type):
+    """An AgentSkill, and what it holds."""
+
+    name: Label
+    """Its name, and that of its folder under `/skills`."""
+    digest: Digest
+    """'sha256:' over its files."""
+
+
 def refused(reserved: Mapping[str, str]) -> list[dict[str, str]]:
     """The CEL validations that refuse fields which nothing enforces yet."""
     return [rule(f"!has(self.{field})", sentence) for field, sentence in reserved.items()]

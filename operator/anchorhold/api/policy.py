@@ -8,11 +8,10 @@ from pydantic import ConfigDict, Field
 from anchorhold.api.base import (
     Cpu,
     DeadlineSeconds,
-    Digest,
     ImageReference,
-    Label,
     Memory,
     ObjectName,
+    PinnedSkill,
     Reserved,
     Retention,
     RunCount,
@@ -67,15 +66,6 @@ class AllowedInputs(Type):
         default=(), max_length=64, json_schema_extra=list_map("reference")
     )
     """Images whose content may be mounted."""
-
-
-class AllowedSkill(Type):
-    """An AgentSkill that a run may name, as it was when this was written."""
-
-    name: Label
-    """The AgentSkill's name."""
-    digest: Digest
-    """The digest of its content: a skill that was changed does not run."""
 
 
 LabelValue = Annotated[
@@ -229,10 +219,8 @@ class AgentPolicySpec(Type):
     """How long a finished run's record is kept at least, in seconds."""
     placement: Placement = Placement()
     """Where cells run."""
-    skills: tuple[AllowedSkill, ...] = Field(
-        default=(), max_length=64, json_schema_extra=list_map()
-    )
-    """The AgentSkills that runs may name, each with what it has to hold. Absent: none."""
+    skills: tuple[PinnedSkill, ...] = Field(default=(), max_length=64, json_schema_extra=list_map())
+    """The AgentSkills that runs may name; one that was changed does not run. Absent: none."""
     outputs: Reserved | None = None
     """Not supported yet, and refused."""
     egress: Reserved | None = None

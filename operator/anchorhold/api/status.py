@@ -7,11 +7,11 @@ from pydantic import Field
 from anchorhold.api.base import (
     Cpu,
     DeadlineSeconds,
-    Digest,
     ImageReference,
     Label,
     Memory,
     ObjectName,
+    PinnedSkill,
     Type,
     list_map,
 )
@@ -49,6 +49,8 @@ class Reason(StrEnum):
     """The agent used more memory than its limit."""
     DISK_EXCEEDED = "DiskExceeded"
     """The agent wrote more than its workspace or its ephemeral storage may hold."""
+    BOUNDARY_OPEN = "BoundaryOpen"
+    """The cell could reach what no cell may reach, or is not isolated: the agent did not start."""
     IMAGE_UNAVAILABLE = "ImageUnavailable"
     """The node could not get an image."""
     INPUT_MISSING = "InputMissing"
@@ -112,15 +114,6 @@ class EffectiveInput(Type):
     """For a ConfigMap: 'sha256:' of its content, at the moment the cell was made."""
 
 
-class EffectiveSkill(Type):
-    """A skill as it was granted."""
-
-    name: Label
-    """The folder's name under `/skills`."""
-    digest: Digest
-    """The digest of its content."""
-
-
 class Effective(Type):
     """What the run really got: every limit resolved."""
 
@@ -142,9 +135,7 @@ class Effective(Type):
         default=(), max_length=16, json_schema_extra=list_map()
     )
     """What it can read."""
-    skills: tuple[EffectiveSkill, ...] = Field(
-        default=(), max_length=16, json_schema_extra=list_map()
-    )
+    skills: tuple[PinnedSkill, ...] = Field(default=(), max_length=16, json_schema_extra=list_map())
     """What it can look up."""
     digest: str = Field(default="", max_length=71)
     """'sha256:' over all that was granted, the task included."""
@@ -159,6 +150,15 @@ class Result(Type):
     """True when the agent may have written more than was kept."""
     digest: str = Field(max_length=71)
     """'sha256:' of `message`."""
+
+
+class Boundary(Type):
+    """What the netgate saw from inside the cell, before the agent was let in."""
+
+    verified: bool
+    """Whether nothing answered in the end: the API server, the node's kubelet, the canary."""
+    open_milliseconds: int = Field(ge=0, le=86_400_000)
+    """When something answered last, in milliseconds after the netgate began; 0: never."""
 
 
 class AgentRunStatus(Type):
@@ -182,6 +182,8 @@ class AgentRunStatus(Type):
     """The cell's Pod."""
     node_name: str = Field(default="", max_length=253)
     """The node it ran on."""
+    boundary: Boundary | None = None
+    """What the netgate saw."""
     start_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     """When the agent started."""
     completion_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})

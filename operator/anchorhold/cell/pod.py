@@ -1,7 +1,7 @@
 """The cell: one literal Pod, complete, without a branch that could leave something out."""
 
 from anchorhold import names
-from anchorhold.cell import metadata, skills
+from anchorhold.cell import metadata, netgate, skills
 from anchorhold.policy import quantity
 from anchorhold.policy.grant import Grant, GrantedInput, Source
 
@@ -41,6 +41,7 @@ def pod(grant: Grant) -> metadata.Manifest:
                 "supplementalGroupsPolicy": "Strict",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
+            "initContainers": [netgate.container(grant, security(), readings(grant))],
             "containers": [agent(grant)],
             "volumes": [
                 {"name": "task", "configMap": {"name": name, "optional": False}},
@@ -54,7 +55,7 @@ def pod(grant: Grant) -> metadata.Manifest:
 
 
 def agent(grant: Grant) -> metadata.Manifest:
-    """The only container: the agent, which is expected to be hostile."""
+    """The agent, which is expected to be hostile."""
     spec = grant.request.spec
     resources = {
         "cpu": grant.effective.cpu,
@@ -76,23 +77,36 @@ def agent(grant: Grant) -> metadata.Manifest:
         "resources": {"limits": resources, "requests": resources},
         "terminationMessagePath": names.RESULT_PATH,
         "terminationMessagePolicy": "File",
-        "securityContext": {
-            "privileged": False,
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": USER_ID,
-            "runAsGroup": USER_ID,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": security(),
         "volumeMounts": [
-            read_only("task", names.TASK_DIRECTORY),
             {"name": "workspace", "mountPath": names.WORKSPACE_DIRECTORY},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # a mount of the cell, not a file
-            *given_mounts(grant),
+            *readings(grant),
         ],
     }
+
+
+def security() -> metadata.Manifest:
+    """What a container of a cell may do: nothing that needs a privilege."""
+    return {
+        "privileged": False,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "runAsUser": USER_ID,
+        "runAsGroup": USER_ID,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def readings(grant: Grant) -> list[metadata.Manifest]:
+    """What the agent reads, and the netgate before it."""
+    return [
+        read_only("task", names.TASK_DIRECTORY),
+        *(input_mount(item) for item in grant.inputs),
+        *(read_only(volume["name"], names.SKILLS_DIRECTORY) for volume in skills.volumes(grant)),
+    ]
 
 
 def literal(text: str) -> str:
@@ -113,12 +127,6 @@ def read_only(volume: str, path: str) -> metadata.Manifest:
         "readOnly": True,
         "recursiveReadOnly": "Enabled",
     }
-
-
-def given_mounts(grant: Grant) -> list[metadata.Manifest]:
-    """Where the agent finds its inputs, and its skills if it was granted any."""
-    folders = [read_only(v["name"], names.SKILLS_DIRECTORY) for v in skills.volumes(grant)]
-    return [*map(input_mount, grant.inputs), *folders]
 
 
 def input_mount(item: GrantedInput) -> metadata.Manifest:

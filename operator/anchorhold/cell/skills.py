@@ -19,27 +19,28 @@ def folder(grant: Grant) -> dict[str, str]:
 
 def config_maps(grant: Grant) -> list[metadata.Manifest]:
     """The ConfigMap that carries the folder, immutable; none if there is no skill."""
-    files = folder(grant)
-    child = metadata.child(grant.request)
+    texts = {f"{number:03}": text for number, text in enumerate(folder(grant).values())}
     manifest = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {**child, "name": config_map_name(grant)},
+        "metadata": {**metadata.child(grant.request), "name": config_map_name(grant)},
         "immutable": True,
-        "data": {key(number): text for number, text in enumerate(files.values())},
+        "data": texts,
     }
-    return [manifest] if files else []
+    return [manifest] if texts else []
 
 
 def volumes(grant: Grant) -> list[metadata.Manifest]:
     """The folder as a volume. A key can't hold a slash, so paths are the Pod's to say."""
+    items = [{"key": f"{number:03}", "path": path} for number, path in enumerate(folder(grant))]
+    source = {"name": config_map_name(grant), "items": items, "optional": False}
+    return [{"name": "skills", "configMap": source}] if items else []
+
+
+def digests(grant: Grant) -> dict[str, str]:
+    """What the folder must hold, by where it is mounted; nothing if there is none."""
     files = folder(grant)
-    source = {
-        "name": config_map_name(grant),
-        "items": [{"key": key(number), "path": path} for number, path in enumerate(files)],
-        "optional": False,
-    }
-    return [{"name": "skills", "configMap": source}] if files else []
+    return {names.SKILLS_DIRECTORY: digest.of_texts(files)} if files else {}
 
 
 def config_map_name(grant: Grant) -> str:
@@ -47,8 +48,3 @@ def config_map_name(grant: Grant) -> str:
     known = digest.of_texts(folder(grant)).removeprefix("sha256:")
     child = names.child_name(grant.request.name, grant.request.uid)
     return f"{child}-{known[: names.UID_CHARACTERS]}"
-
-
-def key(number: int) -> str:
-    """The key of a file, by its place in the folder."""
-    return f"{number:03}"

@@ -13,9 +13,10 @@ import aiohttp
 from anchorhold import names
 from anchorhold.cluster import client, informer, paths
 from anchorhold.controller import ending
+from anchorhold.controller.canary import Canary
 from anchorhold.controller.observed import Key, Observed, Pod, Run, read_pod
 from anchorhold.controller.runs import Cells, Runs
-from anchorhold.policy import digest, fence, skills
+from anchorhold.policy import digest, fence, library
 from anchorhold.policy.evaluate import ConfigMapFacts
 from anchorhold.policy.grant import BoundPolicy, GrantedSkill, Refusal, Site
 
@@ -44,6 +45,7 @@ class View:
         self._jitter = jitter
         self._group = asyncio.TaskGroup()
         self._look_at = look_at
+        self.canary = Canary(site.canary)
         self.runs = Runs()
         self.launched: dict[Key, str] = {}
         self.cells = Cells()
@@ -54,7 +56,7 @@ class View:
             api, paths.agent_policies(names.POLICY_NAMESPACE), fence.read_policy, self._on_policy
         )
         self.skills: informer.Informer[GrantedSkill | Refusal] = informer.Informer(
-            api, paths.agent_skills(names.POLICY_NAMESPACE), skills.read, self._on_policy
+            api, paths.agent_skills(names.POLICY_NAMESPACE), library.read, self._on_policy
         )
         self.bindings: informer.Informer[fence.Binding | None] = informer.Informer(
             api, paths.policy_bindings(), fence.read_binding, self._on_binding
@@ -70,6 +72,8 @@ class View:
         nothing may be decided.
         """
         async with self._group as group:
+            await self.canary.ask()
+            group.create_task(self.canary.watch())
             for source in (self.policies, self.skills, self.admission, self.bindings):
                 group.create_task(source.run(self._jitter))
                 await source.synced.wait()
@@ -128,8 +132,9 @@ class View:
             vanished=pod is None and self.launched.get(run.key) == run.uid,
             policies=self.policies_of(run.key[0]) if pod is None else self.holding(run.key[0]),
             config_maps=await self._config_maps(run, pod),
-            skills=self._skills(run),
+            skills={name: skill for (_, name), skill in self.skills.store.items()},
             site=self._site,
+            canary_answers=self.canary.answers,
             place=0 if run.finished else self._place_of(run),
             now=now,
         )
@@ -172,12 +177,6 @@ class View:
             raise
         immutable = document.get("immutable") is True
         return ConfigMapFacts(immutable, digest.of_config_map(document))
-
-    def _skills(self, run: Run) -> Mapping[str, GrantedSkill | Refusal]:
-        """Those of the skills that the run names that exist."""
-        asked = () if isinstance(run.request, str) else run.request.spec.skills
-        keys = [(names.POLICY_NAMESPACE, item.name) for item in asked]
-        return {key[1]: self.skills.store[key] for key in keys if key in self.skills.store}
 
     def policies_of(self, namespace: str) -> tuple[BoundPolicy, ...] | Refusal:
         """The policies that a new cell is made under, or what the namespace's fence lacks."""

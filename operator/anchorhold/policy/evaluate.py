@@ -11,18 +11,8 @@ from typing import Any
 from anchorhold.api.policy import AgentPolicySpec, Isolation, Seccomp
 from anchorhold.api.run import AgentRunSpec, Input
 from anchorhold.api.status import AppliedPolicy, Effective, Reason
-from anchorhold.policy import checks, digest, quantity
-from anchorhold.policy import skills as policy_skills
-from anchorhold.policy.grant import (
-    BoundPolicy,
-    Grant,
-    GrantedInput,
-    GrantedSkill,
-    Refusal,
-    Request,
-    Site,
-    Source,
-)
+from anchorhold.policy import checks, digest, library, quantity
+from anchorhold.policy.grant import BoundPolicy, Grant, GrantedInput, Refusal, Request, Site, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +27,7 @@ def evaluate(
     request: Request,
     policies: Sequence[BoundPolicy],
     config_maps: Mapping[str, ConfigMapFacts],
-    skills: Mapping[str, GrantedSkill | Refusal],
+    skills: library.Known,
     site: Site,
 ) -> Grant | Refusal:
     """Judge a run by every policy that is bound to its namespace: all of them must allow it.
@@ -55,7 +45,7 @@ def evaluate(
     unfit_ones = (unfit(item, config_maps) for item in inputs)
     if (unfit_one := next(filter(None, unfit_ones), None)) is not None:
         return unfit_one
-    given = policy_skills.granted(request.spec, policies, skills)
+    given = library.given(request.spec, policies, skills)
     return given if isinstance(given, Refusal) else grant(request, policies, inputs, given, site)
 
 
@@ -70,7 +60,7 @@ def revoked(
     if refusal is not None:
         return refusal.message
     objection = first_objection(request, policies, checks.CHECKS_WHILE_RUNNING)
-    return objection or policy_skills.changed(skills, policies)
+    return objection or library.changed(skills, policies)
 
 
 def conflict(policies: Sequence[BoundPolicy]) -> Refusal | None:
@@ -138,14 +128,12 @@ def grant(
     request: Request,
     policies: Sequence[BoundPolicy],
     inputs: tuple[GrantedInput, ...],
-    skills: tuple[GrantedSkill, ...],
+    skills: library.Given,
     site: Site,
 ) -> Grant:
     """Every limit resolved, and the digest over all that is granted, the task included."""
-    effective = {
-        **resolve(request.spec, [policy.spec for policy in policies], inputs),
-        "skills": [{"name": skill.name, "digest": skill.digest} for skill in skills],
-    }
+    effective = resolve(request.spec, [policy.spec for policy in policies], inputs)
+    effective["skills"] = [{"name": skill.name, "digest": skill.digest} for skill in skills]
     placement = policies[0].spec.placement
     parts = (request.spec.model_dump(mode="json"), placement.model_dump(mode="json"))
     whole = [effective, *parts, request.uid, site.image]

@@ -1,7 +1,7 @@
 """Which skills a run gets: reviewed ones, that hold what every policy says they hold."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
@@ -13,6 +13,9 @@ from anchorhold.api.status import Reason
 from anchorhold.policy import digest
 from anchorhold.policy.grant import BoundPolicy, GrantedSkill, Refusal
 
+# AgentSkills by name, each with why it is given to nobody if that is so; and those of one run.
+Known: TypeAlias = Mapping[str, GrantedSkill | Refusal]
+Given: TypeAlias = tuple[GrantedSkill, ...]
 # All skills of a run are one ConfigMap, of which 1 MiB is what Kubernetes takes.
 MAX_BYTES = 917_504
 
@@ -40,18 +43,12 @@ def refusal(name: str, sentence: str) -> Refusal:
     return Refusal(Reason.POLICY_REFUSED, f"AgentSkill '{name}' {sentence}")
 
 
-def granted(
-    asked: AgentRunSpec,
-    policies: Sequence[BoundPolicy],
-    known: Mapping[str, GrantedSkill | Refusal],
-) -> tuple[GrantedSkill, ...] | Refusal:
+def given(asked: AgentRunSpec, policies: Sequence[BoundPolicy], known: Known) -> Given | Refusal:
     """The skills that a run names. That the policies list the names was checked before."""
     found: list[GrantedSkill] = []
     for item in asked.skills:
-        skill = known.get(item.name)
-        if skill is None:
-            sentence = f"`skills['{item.name}']` names an AgentSkill that does not exist"
-            return Refusal(Reason.INPUT_MISSING, sentence)
+        sentence = f"`skills['{item.name}']` names an AgentSkill that does not exist"
+        skill = known.get(item.name, Refusal(Reason.INPUT_MISSING, sentence))
         if isinstance(skill, Refusal):
             return skill
         found.append(skill)
