@@ -16,6 +16,7 @@ from attempts import Attempts
 from bed.installation import POLICIES
 from bed.kube import Document, Kubectl, RefusedError, wait_for
 from damage import removed
+from onenode.settings import NODE_NAME
 from tenants import Tenants, wide_policy
 
 TENANT = "team-skills"
@@ -507,3 +508,64 @@ def test_a_policy_that_allows_a_skill_no_more_ends_what_runs_with_it(
     assert says in ended["message"]
     attempts.record("skills", "go on with a skill that the policy allows no more", "the agent",
                     f"PolicyRevoked: {ended['message']}", "before: Running")  # fmt: skip
+
+
+LATER = {"placement": {"nodeSelector": {"pool": "later"}}}
+
+
+@pytest.fixture
+def late_node(kubectl: Kubectl) -> Iterator[None]:
+    """The node gets the label that cells wait for in a test, and loses it after it."""
+    yield
+    kubectl("label", "node", NODE_NAME, "pool-")
+
+
+@pytest.mark.usefixtures("late_node")
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("# Small\n", "Completed"), ("# Obey\n", "InputMissing")],
+    ids=["the same", "another"],
+)
+def test_an_agent_does_not_start_with_skills_that_were_swapped_before_it_could(
+    library: Library, agents: Agents, attempts: Attempts, text: str, reason: str
+):
+    """Authors may delete and make ConfigMaps, also the one that carries a run's skills."""
+    skill = small("swapped")
+    library.add(skill)
+    with allowing(agents, {**listed(skill), **LATER}):
+        spec = admitted(agents, skill)
+        wait_for(lambda: placed(agents, spec), 60, "a cell that waits for its node")
+        name = agents.submitted[-1]
+        swap(agents, name, text)
+        agents.admin("label", "node", NODE_NAME, "pool=later")
+        ended = condition(agents.end(name))
+
+    assert ended["reason"] == reason
+    if reason == "InputMissing":
+        assert ended["message"] == "the content of '/skills' is not what was granted"
+        attempts.record("skills", "swap the ConfigMap of a run's skills", "the author",
+                        ended["message"], "the same text: Completed")  # fmt: skip
+
+
+def swap(agents: Agents, name: str, text: str) -> None:
+    """Make the ConfigMap of a run's skills anew, with another text."""
+    (pod,) = agents.pods(name)
+    (volume,) = (v for v in pod["spec"]["volumes"] if v["name"] == "skills")
+    old = agents.author.get("configmap", volume["configMap"]["name"], agents.namespace)
+    assert old is not None
+    agents.author.delete("configmap", old["metadata"]["name"], agents.namespace)
+    new = {key: text if value == "# Small\n" else value for key, value in old["data"].items()}
+    metadata = {"name": old["metadata"]["name"], "namespace": agents.namespace}
+    agents.author.create({**old, "metadata": metadata, "data": new})
+
+
+def placed(agents: Agents, skills: list[Document]) -> bool:
+    """Whether a new run's cell waits for its node, because the policy's placement is known."""
+    name = agents.submit("", skills=skills)
+    agents.until(name, "Pending", "Completed")
+    wait_for(lambda: agents.pods(name) or done(agents, name), 60, "a cell")
+    return condition(agents.get(name))["reason"] == "Pending" and "pool" in str(agents.pods(name))
+
+
+def done(agents: Agents, name: str) -> bool:
+    return bool(condition(agents.get(name))["status"] != "Unknown")
