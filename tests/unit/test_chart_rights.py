@@ -110,3 +110,15 @@ def test_authors_read_their_own_policies_and_no_others():
             "verbs": ["get"],
         }
     ]
+
+
+def test_who_writes_policies_and_who_reviews_skills_is_said_apart():
+    """Each Role is bound to those whom the values name for it, and neither to anybody else."""
+    bound = {
+        document["roleRef"]["name"]: [subject["name"] for subject in document["subjects"]]
+        for document in charts.platform()
+        if document["kind"] == "RoleBinding"
+    }
+
+    assert bound["anchorhold-policy-admin"] == ["security"]
+    assert bound["anchorhold-skill-reviewer"] == ["bob"]

@@ -72,6 +72,7 @@ def test_every_value_has_a_comment(chart: str):
         ("anchorhold", "resources.gpu=1", "additional properties 'gpu' not allowed"),
         ("anchorhold", "image.reference=example.com/anchorhold:1.0", "does not match pattern"),
         ("anchorhold", "policyAdmins[0].kind=Robot", "value must be one of"),
+        ("anchorhold", "skillReviewers[0].kind=ServiceAccount", "missing propert"),
         ("anchorhold-tenant", "policy=x", "additional properties 'policy' not allowed"),
         ("anchorhold-tenant", "namespace.labels=x", "additional properties 'labels' not allowed"),
         ("anchorhold-tenant", "quota.secrets=1", "additional properties 'secrets' not allowed"),

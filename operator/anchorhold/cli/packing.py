@@ -77,7 +77,7 @@ def paths(folder: Path, below: str = "") -> Iterator[str]:
         elif not stat.S_ISREG(kind):
             what = "a link" if stat.S_ISLNK(kind) else "a special file"
             raise RefusedError(f"'{path}' must be a file, and not {what}")
-        elif not re.fullmatch(skill.PATH_PATTERN, path) or path.endswith("\n"):
+        elif not re.fullmatch(skill.PATH_PATTERN, path):
             raise RefusedError(
                 f"{path!a} must be made of letters, digits, '.', '_' and '-', with folders in "
                 "lower case, and nothing in it may begin with '.' or '-'"
