@@ -22,6 +22,7 @@ from tenants import Tenants, wide_policy
 TENANT = "team-skills"
 SHIPPED = Path(__file__).parents[2] / "skills"
 REVIEWER, WRITER = "reviewer-of-skills", "writer-of-skills"
+READ_ONLY = "Read-only file system"
 LIES = "sha256:" + "0" * 64
 
 
@@ -218,7 +219,9 @@ def test_an_agent_reads_the_skills_that_it_was_given_and_cannot_write_them(
     line = "- [write-changelog](write-changelog/SKILL.md): Writes a changelog entry for the users"
     assert line in seen["index"]
     assert seen["script"] == "### Fixed\n\n- It\n\n"
-    assert set(seen["skills"].values()) == {"Read-only file system"}, seen["skills"]
+    # The files are not the agent's either, which the kernel sees before it sees the mount.
+    assert seen["skills"].pop("write") in (READ_ONLY, "Permission denied")
+    assert set(seen["skills"].values()) == {READ_ONLY}, seen["skills"]
     assert set(seen["copy"].values()) == {"ok"}, seen["copy"]
     assert seen["remount"] == "Operation not permitted"
     recorded = agents.get(name)["status"]["effective"]["skills"]
