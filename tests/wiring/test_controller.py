@@ -226,6 +226,7 @@ FAULTS: list[tuple[str, Break]] = [
     for verb, resource in (
         ("create", "configmaps"), ("create", "pods"), ("patch", "agentruns/status"),
         ("list", "pods"), ("list", "agentruns"), ("list", "agentpolicies"),
+        ("list", "agentskills"), ("watch", "agentskills"),
         ("list", "validatingadmissionpolicybindings"), ("watch", "pods"), ("watch", "agentruns"),
     )
     for status in (500, 503, 429, 410)
