@@ -13,12 +13,13 @@ from typing import Any, TypeAlias
 from anchorhold import names
 from anchorhold.controller import observed
 from anchorhold.controller.sentinels import Lookout, Sentinel
-from anchorhold.policy import fence
+from anchorhold.policy import digest, fence, library
 from anchorhold.policy.evaluate import ConfigMapFacts, evaluate
-from anchorhold.policy.grant import BoundPolicy, Grant, Refusal, Request, Site
+from anchorhold.policy.grant import BoundPolicy, Grant, GrantedSkill, Refusal, Request, Site
 
 Document: TypeAlias = dict[str, Any]
 # The fixture `check_golden`: compares a manifest with a file of tests/golden/.
+Skills: TypeAlias = Mapping[str, GrantedSkill | Refusal]
 CheckGolden: TypeAlias = Callable[[str, Document], None]
 
 UID = "0f5a3c1e-7d0b-4a53-9d41-2b6f7c8e9a10"
@@ -28,6 +29,9 @@ POD_NAME = "review-0f5a3c1e"
 IMAGE = "registry.example/agent@sha256:" + "a" * 64
 OTHER_IMAGE = "registry.example/other@sha256:" + "b" * 64
 DATA_IMAGE = "registry.example/data@sha256:" + "c" * 64
+
+# What a skill holds.
+READ_PDF = {"SKILL.md": "# Read a PDF\n", "scripts/read.py": "print('text')\n"}
 
 # What the chart says of the installation.
 PROFILE = "anchorhold/agent-0123456789abcdef.json"
@@ -96,6 +100,33 @@ def make_policy(
             **spec,
         },
     }
+
+
+def make_skill(
+    metadata: Document | None = None, /, *, files: Mapping[str, str] = READ_PDF, **spec: object
+) -> Document:
+    """An AgentSkill that alice reviewed, of these files, with their digest."""
+    return {
+        "apiVersion": "anchorhold.dev/v1alpha1",
+        "kind": "AgentSkill",
+        "metadata": {
+            "name": "read-pdf",
+            "namespace": "anchorhold-policies",
+            "annotations": {names.REVIEWED_BY_ANNOTATION: "alice"},
+            **(metadata or {}),
+        },
+        "spec": {
+            "description": "Reads the text of a PDF.",
+            "files": [{"path": path, "content": text} for path, text in files.items()],
+            "digest": digest.of_texts(files),
+            **spec,
+        },
+    }
+
+
+def read_skills(*documents: Document) -> Skills:
+    """AgentSkills by name, as they were read."""
+    return {d["metadata"]["name"]: library.read(d) for d in documents}
 
 
 def make_pod(metadata: Document | None = None, /, **status: object) -> Document:
@@ -173,11 +204,11 @@ def make_grant(
     request: Request | None = None,
     policies: Sequence[BoundPolicy] = (),
     config_maps: Mapping[str, ConfigMapFacts] | None = None,
+    skills: Skills | None = None,
 ) -> Grant:
     """What `evaluate` grants; nothing else makes a Grant, a test neither."""
-    verdict = evaluate(
-        request or make_request(), policies or read_policies(), config_maps or {}, SITE
-    )
+    bound = policies or read_policies()
+    verdict = evaluate(request or make_request(), bound, config_maps or {}, skills or {}, SITE)
     assert isinstance(verdict, Grant), verdict
     return verdict
 
@@ -204,6 +235,7 @@ def make_observed(
         "vanished": False,
         "policies": read_policies(),
         "config_maps": {},
+        "skills": {},
         "site": SITE,
         "canary_answers": True,
         "lookout": guarded(),

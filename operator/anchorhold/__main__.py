@@ -82,7 +82,7 @@ def is_healthy(loop: Loop) -> bool:
     """Whether the watches that decisions hang on are alive."""
     now = asyncio.get_running_loop().time()
     view = loop.view
-    sources = (view.policies, view.bindings, view.admission, view.sentinels)
+    sources = (view.policies, view.skills, view.bindings, view.admission, view.sentinels)
     return all(
         now - source.last_activity < SILENT_SECONDS for source in sources if source.synced.is_set()
     )

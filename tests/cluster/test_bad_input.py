@@ -25,7 +25,6 @@ def test_bad_input_is_refused_at_once(agents: Agents, kubectl: Kubectl, row: dic
 
 
 VALUES = {
-    "skills": [{"name": "a"}],
     "ttlSecondsAfterFinished": 60,
     "cancel": True,
     "minRetentionSeconds": 60,

@@ -17,7 +17,9 @@ from factories import (
     make_grant,
     make_policy,
     make_request,
+    make_skill,
     read_policies,
+    read_skills,
 )
 
 ALL_INPUTS = [
@@ -53,9 +55,12 @@ def full_grant() -> Grant:
         workspace={"sizeLimit": "512Mi"},
         resources={"cpu": "500m", "memory": "256Mi"},
         activeDeadlineSeconds=300,
+        skills=[{"name": "read-pdf"}],
     )
-    policies = read_policies(make_policy(inputs=ALLOWED, placement=PLACEMENT))
-    return make_grant(request, policies, FACTS)
+    skill = make_skill()
+    listed = [{"name": "read-pdf", "digest": skill["spec"]["digest"]}]
+    policy = make_policy(inputs=ALLOWED, placement=PLACEMENT, skills=listed)
+    return make_grant(request, read_policies(policy), FACTS, read_skills(skill))
 
 
 def test_the_cell_is_this_pod(check_golden: CheckGolden):

@@ -22,7 +22,9 @@ from factories import (
     SITE,
     make_policy,
     make_run,
+    make_skill,
     read_policies,
+    read_skills,
 )
 
 Manifest: TypeAlias = dict[str, Any]
@@ -34,6 +36,8 @@ FACTS = {
     "settings": ConfigMapFacts(immutable=True, digest="sha256:" + "d" * 64),
     "mutable": ConfigMapFacts(immutable=False, digest="sha256:" + "e" * 64),
 }
+SKILLS = read_skills(make_skill())
+LISTED = [{"name": "read-pdf", "digest": make_skill()["spec"]["digest"]}]
 
 seconds = st.integers(1, 2_000)
 cpus = st.integers(1, 9).map(str) | st.integers(1, 9_999).map("{}m".format)
@@ -75,6 +79,7 @@ specs = some_of(
     workspace=st.fixed_dictionaries({"sizeLimit": sizes}),
     resources=some_of(cpu=cpus, memory=sizes),
     activeDeadlineSeconds=seconds,
+    skills=st.sampled_from([[], [{"name": "read-pdf"}], [{"name": "absent"}]]),
 )
 walls = st.sampled_from(
     [
@@ -91,6 +96,7 @@ policies = st.builds(
         images=st.just([{"reference": reference} for reference in REFERENCES]),
         defaults=some_of(activeDeadlineSeconds=seconds, cpu=cpus, memory=sizes, workspace=sizes),
         seccomp=st.sampled_from(["Agent", "RuntimeDefault"]),
+        skills=st.just(LISTED),
         inputs=st.just(
             {
                 "configMaps": [{"name": "*"}],
@@ -129,7 +135,7 @@ def cells(draw: st.DrawFn) -> Cell:
     for document in documents:
         document["spec"] |= same
     bound = read_policies(*documents)
-    verdict = evaluate(request, bound, FACTS, SITE)
+    verdict = evaluate(request, bound, FACTS, SKILLS, SITE)
     assume(isinstance(verdict, Grant))
     assert isinstance(verdict, Grant)
     return bound, verdict

@@ -22,7 +22,11 @@ RIGHTS: dict[tuple[str, str], dict[str, str]] = {
         "/events": "get list watch",
     },
     ("Role", "anchorhold-policy-admin"): {
-        "anchorhold.dev/agentpolicies": "create delete get list patch update watch"
+        "anchorhold.dev/agentpolicies": "create delete get list patch update watch",
+        "anchorhold.dev/agentskills": "get list watch",
+    },
+    ("Role", "anchorhold-skill-reviewer"): {
+        "anchorhold.dev/agentskills": "create delete get list patch review update watch"
     },
 }
 
@@ -113,3 +117,15 @@ def test_authors_read_their_own_policies_and_no_others():
             "verbs": ["get"],
         }
     ]
+
+
+def test_who_writes_policies_and_who_reviews_skills_is_said_apart():
+    """Each Role is bound to those whom the values name for it, and neither to anybody else."""
+    bound = {
+        document["roleRef"]["name"]: [subject["name"] for subject in document["subjects"]]
+        for document in charts.platform()
+        if document["kind"] == "RoleBinding"
+    }
+
+    assert bound["anchorhold-policy-admin"] == ["security"]
+    assert bound["anchorhold-skill-reviewer"] == ["bob"]

@@ -34,7 +34,9 @@ def test_crds_are_upgraded_with_the_chart_and_outlive_it():
     """Templates are upgraded; what carries the annotation is kept."""
     crds = charts.of_kind(charts.platform(), "CustomResourceDefinition")
 
-    assert set(crds) == {"agentruns.anchorhold.dev", "agentpolicies.anchorhold.dev"}
+    assert set(crds) == {
+        f"{kind}.anchorhold.dev" for kind in ("agentruns", "agentpolicies", "agentskills")
+    }
     for crd in crds.values():
         assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
         original = charts.ROOT / "crds" / f"{crd['spec']['names']['plural']}.yaml"
@@ -73,6 +75,7 @@ def test_every_value_has_a_comment(chart: str):
         ("anchorhold", "resources.gpu=1", "additional properties 'gpu' not allowed"),
         ("anchorhold", "image.reference=example.com/anchorhold:1.0", "does not match pattern"),
         ("anchorhold", "policyAdmins[0].kind=Robot", "value must be one of"),
+        ("anchorhold", "skillReviewers[0].kind=ServiceAccount", "missing propert"),
         ("anchorhold-tenant", "policy=x", "additional properties 'policy' not allowed"),
         ("anchorhold-tenant", "namespace.labels=x", "additional properties 'labels' not allowed"),
         ("anchorhold-tenant", "quota.secrets=1", "additional properties 'secrets' not allowed"),
@@ -140,7 +143,8 @@ def test_the_tenant_is_bound_to_every_admission_policy():
     assert set(bindings) == limits | floors
     policies = charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy")
     assert set(policies) == {
-        "anchorhold-onboarding", *names.LIMITS_POLICIES, *names.FLOOR_POLICIES,
+        "anchorhold-onboarding", "anchorhold-skill-review", *names.LIMITS_POLICIES,
+        *names.FLOOR_POLICIES,
     }  # fmt: skip
     for binding in bindings.values():
         takes_a_parameter = "paramKind" in policies[binding["spec"]["policyName"]]["spec"]
@@ -167,8 +171,8 @@ def test_admission_fails_closed_and_explains_itself():
     """No answer is a refusal, and every refusal has a sentence; there is no webhook to be down."""
     kinds = {document["kind"] for document in [*charts.platform(), *charts.tenant()]}
     assert not {kind for kind in kinds if "Webhook" in kind}
-    (stamp,) = charts.of_kind(charts.platform(), "MutatingAdmissionPolicy").values()
-    assert stamp["spec"]["failurePolicy"] == "Fail"
+    for stamp in charts.of_kind(charts.platform(), "MutatingAdmissionPolicy").values():
+        assert stamp["spec"]["failurePolicy"] == "Fail"
     for policy in charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy").values():
         assert policy["spec"]["failurePolicy"] == "Fail"
         for validation in policy["spec"]["validations"]:
@@ -185,15 +189,34 @@ def test_the_rules_know_the_controller_by_its_account(policy: str):
     assert f"request.userInfo.username == '{account}'" in str(found["spec"])
 
 
-def test_the_requester_is_stamped_and_protected_under_one_name():
+@pytest.mark.parametrize(
+    ("stamp", "annotation", "protector"),
+    [
+        ("anchorhold-requested-by", names.REQUESTED_BY_ANNOTATION, "anchorhold-run-integrity"),
+        ("anchorhold-reviewed-by", names.REVIEWED_BY_ANNOTATION, "anchorhold-skill-review"),
+    ],
+)
+def test_who_did_it_is_stamped_and_protected_under_one_name(
+    stamp: str, annotation: str, protector: str
+):
     """In every namespace: the binding selects nothing."""
-    (stamp,) = charts.of_kind(charts.platform(), "MutatingAdmissionPolicy").values()
-    (binding,) = charts.of_kind(charts.platform(), "MutatingAdmissionPolicyBinding").values()
+    made = charts.of_kind(charts.platform(), "MutatingAdmissionPolicy")[stamp]
+    binding = charts.of_kind(charts.platform(), "MutatingAdmissionPolicyBinding")[stamp]
     rules = charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy")
 
-    assert binding["spec"] == {"policyName": stamp["metadata"]["name"]}
-    assert f"'{names.REQUESTED_BY_ANNOTATION}': request.userInfo.username" in str(stamp["spec"])
-    assert names.REQUESTED_BY_ANNOTATION in str(rules["anchorhold-run-integrity"]["spec"])
+    assert binding["spec"] == {"policyName": stamp}
+    assert f"'{annotation}': request.userInfo.username" in str(made["spec"])
+    assert annotation in str(rules[protector]["spec"])
+
+
+def test_the_review_of_skills_is_always_in_force():
+    """Not only where a tenant is: skills lie elsewhere."""
+    bindings = charts.of_kind(charts.platform(), "ValidatingAdmissionPolicyBinding")
+
+    assert bindings["anchorhold-skill-review"]["spec"] == {
+        "policyName": "anchorhold-skill-review",
+        "validationActions": ["Deny"],
+    }
 
 
 def test_every_input_has_a_rule_that_asks_for_its_author_s_right():

@@ -25,7 +25,7 @@ SOME_VALUE = {
 
 def judge(spec: dict[str, Any], policy: dict[str, Any]) -> str | None:
     """The sentence of the refusal, or None for a grant."""
-    match evaluate(make_request(**spec), read_policies(policy), FACTS, SITE):
+    match evaluate(make_request(**spec), read_policies(policy), FACTS, {}, SITE):
         case Refusal(Reason.POLICY_REFUSED, message):
             return message.removesuffix(" (AgentPolicy 'default')")
         case Grant():

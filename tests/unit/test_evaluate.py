@@ -37,7 +37,7 @@ ANY_CONFIG_MAP = make_policy(inputs={"configMaps": [{"name": "*"}]})
 
 
 def test_a_run_without_a_policy_is_refused():
-    verdict = evaluate(make_request(), (), {}, SITE)
+    verdict = evaluate(make_request(), (), {}, {}, SITE)
 
     assert verdict == Refusal(Reason.NOT_ONBOARDED, "no AgentPolicy is bound to the namespace")
 
@@ -55,6 +55,7 @@ def test_what_a_run_leaves_out_is_the_limit():
         "runtimeClassName": "",
         "seccomp": PROFILE,
         "inputs": (),
+        "skills": (),
     }
 
 
@@ -113,7 +114,7 @@ def test_each_of_two_policies_must_allow_a_run(order: int):
     narrow = make_policy({"name": "narrow"})
     policies = read_policies(wide, narrow)[::order]
 
-    verdict = evaluate(make_request(image=OTHER_IMAGE), policies, {}, SITE)
+    verdict = evaluate(make_request(image=OTHER_IMAGE), policies, {}, {}, SITE)
 
     assert verdict == Refusal(
         Reason.POLICY_REFUSED,
@@ -135,7 +136,7 @@ def test_a_grant_names_the_policies_that_it_was_made_under():
 
 
 def test_a_config_map_that_does_not_exist_is_missing():
-    verdict = evaluate(make_request(**SETTINGS), read_policies(ANY_CONFIG_MAP), {}, SITE)
+    verdict = evaluate(make_request(**SETTINGS), read_policies(ANY_CONFIG_MAP), {}, {}, SITE)
 
     assert verdict == Refusal(
         Reason.INPUT_MISSING,
@@ -146,7 +147,7 @@ def test_a_config_map_that_does_not_exist_is_missing():
 def test_a_config_map_that_somebody_could_change_is_refused():
     facts = {"settings": ConfigMapFacts(immutable=False, digest=DIGEST)}
 
-    verdict = evaluate(make_request(**SETTINGS), read_policies(ANY_CONFIG_MAP), facts, SITE)
+    verdict = evaluate(make_request(**SETTINGS), read_policies(ANY_CONFIG_MAP), facts, {}, SITE)
 
     assert verdict == Refusal(
         Reason.POLICY_REFUSED,
@@ -198,7 +199,7 @@ def test_any_other_input_is_granted_without_a_digest(
 
 def test_an_unlisted_config_map_is_not_looked_up():
     """Whether it exists is none of the author's business then."""
-    verdict = evaluate(make_request(**SETTINGS), read_policies(), {}, SITE)
+    verdict = evaluate(make_request(**SETTINGS), read_policies(), {}, {}, SITE)
 
     assert isinstance(verdict, Refusal)
     assert verdict.reason is Reason.POLICY_REFUSED
@@ -281,8 +282,8 @@ def test_policies_that_differ_in_what_a_cell_is_are_a_conflict(
     refusal = Refusal(
         Reason.POLICY_CONFLICT, f"the AgentPolicies {listed} must not differ in `{field}`"
     )
-    assert evaluate(make_request(), policies[::order], {}, SITE) == refusal
-    assert revoked(make_request(), policies[::order], OWN) == refusal.message
+    assert evaluate(make_request(), policies[::order], {}, {}, SITE) == refusal
+    assert revoked(make_request(), policies[::order], OWN, {}) == refusal.message
 
 
 @DIFFERENT
@@ -333,9 +334,13 @@ def test_the_tightest_of_all_policies_bounds_deadline_and_retention():
 
 # --- What ends a running run ----------------------------------------------------------------------
 
-DATA = {"inputs": [{"name": "data", "image": {"reference": DATA_IMAGE}}]}
-LISTED = {"inputs": {"images": [{"reference": DATA_IMAGE}]}}
-# A check -> the policy under which it fails for a run with an image as input, and its sentence.
+DATA = {
+    "inputs": [{"name": "data", "image": {"reference": DATA_IMAGE}}],
+    "skills": [{"name": "read-pdf"}],
+}
+SKILL = {"skills": [{"name": "read-pdf", "digest": DIGEST}]}
+LISTED = {"inputs": {"images": [{"reference": DATA_IMAGE}]}, **SKILL}
+# A check -> the policy under which it fails for a run with an image and a skill, and its sentence.
 REVOCATIONS: dict[checks.Check, tuple[dict[str, Any], str]] = {
     checks.policy_is_not_suspended: ({**LISTED, "suspend": True}, "the policy is suspended"),
     checks.nothing_reserved_is_set: (
@@ -351,8 +356,12 @@ REVOCATIONS: dict[checks.Check, tuple[dict[str, Any], str]] = {
         f"`image` '{IMAGE}' must be an image that the policy lists",
     ),
     checks.image_inputs_are_listed: (
-        {"inputs": {"images": [{"reference": OTHER_IMAGE}]}},
+        {"inputs": {"images": [{"reference": OTHER_IMAGE}]}, **SKILL},
         f"`inputs['data'].image.reference` '{DATA_IMAGE}' must be an image that the policy lists",
+    ),
+    checks.skills_are_listed: (
+        {**LISTED, "skills": []},
+        "`skills['read-pdf']` must be a skill that the policy lists",
     ),
 }
 
@@ -365,7 +374,7 @@ def test_every_check_while_a_run_goes_on_has_its_row():
 def test_a_running_run_is_revoked_when_this_fails(check: checks.Check):
     spec, sentence = REVOCATIONS[check]
 
-    found = revoked(make_request(**DATA), read_policies(make_policy(**spec)), OWN)
+    found = revoked(make_request(**DATA), read_policies(make_policy(**spec)), OWN, {})
 
     assert found == f"{sentence} (AgentPolicy 'default')"
 
@@ -433,14 +442,15 @@ def test_a_grant_says_which_wall_its_cell_has():
 
 
 def test_a_running_run_goes_on_under_the_policy_that_granted_it():
-    assert revoked(make_request(**DATA), read_policies(make_policy(**LISTED)), OWN) is None
+    assert revoked(make_request(**DATA), read_policies(make_policy(**LISTED)), OWN, {}) is None
 
 
 def test_the_second_of_two_policies_can_revoke_a_running_run():
     policies = read_policies(make_policy(), make_policy({"name": "second"}, suspend=True))
 
     assert (
-        revoked(make_request(), policies, OWN) == "the policy is suspended (AgentPolicy 'second')"
+        revoked(make_request(), policies, OWN, {})
+        == "the policy is suspended (AgentPolicy 'second')"
     )
 
 
@@ -453,7 +463,7 @@ def test_the_second_of_two_policies_can_revoke_a_running_run():
         pytest.param({"workspace": {"sizeLimit": "1Gi"}}, {"limits": {"workspace": "1Mi"}}),
         pytest.param({"ttlSecondsAfterFinished": 0}, {"minRetentionSeconds": 60}),
         pytest.param(SETTINGS, {"inputs": {}}),
-        pytest.param({"skills": [{"name": "x"}]}, {}),
+        pytest.param({"egress": {}}, {}),
     ],
     ids=["deadline", "cpu", "memory", "workspace", "retention", "a ConfigMap", "a reserved field"],
 )
@@ -463,13 +473,13 @@ def test_what_a_running_run_has_already_is_not_taken_from_it(
     """It would not be granted again; a tightened deadline shortens it, which ends nothing."""
     request, policies = make_request(**asked), read_policies(make_policy(**policy))
 
-    assert isinstance(evaluate(request, policies, {}, SITE), Refusal)
-    assert revoked(request, policies, OWN) is None
+    assert isinstance(evaluate(request, policies, {}, {}, SITE), Refusal)
+    assert revoked(request, policies, OWN, {}) is None
 
 
 @pytest.mark.parametrize("seccomp", ["RuntimeDefault", "Unconfined", ""])
 def test_a_run_without_the_profile_that_a_policy_asks_for_is_revoked(seccomp: str):
-    found = revoked(make_request(), read_policies(make_policy()), seccomp)
+    found = revoked(make_request(), read_policies(make_policy()), seccomp, {})
 
     assert found == f"`seccomp` must be 'Agent', not '{seccomp}' (AgentPolicy 'default')"
 
@@ -478,8 +488,8 @@ def test_a_run_without_the_profile_that_a_policy_asks_for_is_revoked(seccomp: st
 def test_a_run_keeps_the_profile_that_it_has_under_a_looser_policy(seccomp: str):
     policies = read_policies(make_policy(seccomp="RuntimeDefault"))
 
-    assert revoked(make_request(), policies, seccomp) is None
+    assert revoked(make_request(), policies, seccomp, {}) is None
 
 
 def test_a_verdict_is_a_grant_or_a_refusal_and_nothing_else():
-    assert isinstance(evaluate(make_request(), read_policies(), {}, SITE), Grant)
+    assert isinstance(evaluate(make_request(), read_policies(), {}, {}, SITE), Grant)

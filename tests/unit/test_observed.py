@@ -193,6 +193,7 @@ def test_a_new_pod_is_read_whole():
         deadline_seconds=600,
         seccomp="Localhost",
         record=RECORD,
+        skills={},
         obstacle="",
         obstacle_message="",
         awaited_class="",

@@ -14,11 +14,12 @@ from anchorhold.api.status import Reason
 ROOT = Path(__file__).parents[2]
 FIELDS = yaml.safe_load((ROOT / "tests/fields.yaml").read_text(encoding="utf-8"))
 BAD_INPUT = yaml.safe_load((ROOT / "tests/bad_input.yaml").read_text(encoding="utf-8"))
-CRDS = {"AgentRun": "agentruns", "AgentPolicy": "agentpolicies"}
+CRDS = {"AgentRun": "agentruns", "AgentPolicy": "agentpolicies", "AgentSkill": "agentskills"}
 LAYERS = {"schema", "admission", "controller", "pod"}
 RESERVED = {
     "AgentRun": {*run.RESERVED, *(f"inputs[].{field}" for field in run.RESERVED_INPUT)},
     "AgentPolicy": set(policy.RESERVED),
+    "AgentSkill": set(),
 }
 
 

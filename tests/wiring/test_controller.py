@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from anchorhold import __main__ as program
 from anchorhold import names
 from anchorhold.cluster import client
 from anchorhold.controller.view import View
+from anchorhold.policy import digest
 from anchorhold.policy.grant import Site
 from wiring import fakeapi
 
@@ -49,7 +50,7 @@ def binding(admission_policy: str, *, action: str = "Deny") -> Manifest:
     }
 
 
-def policy(**limits: object) -> Manifest:
+def policy(skills: Sequence[Manifest] = (), **limits: object) -> Manifest:
     usual = {
         "activeDeadlineSeconds": 60,
         "cpu": "1",
@@ -62,7 +63,11 @@ def policy(**limits: object) -> Manifest:
         "apiVersion": "anchorhold.dev/v1alpha1",
         "kind": "AgentPolicy",
         "metadata": {"name": "small", "namespace": "anchorhold-policies"},
-        "spec": {"images": [{"reference": IMAGE}], "limits": {**usual, **limits}},
+        "spec": {
+            "images": [{"reference": IMAGE}],
+            "limits": {**usual, **limits},
+            "skills": list(skills),
+        },
     }
 
 
@@ -261,6 +266,7 @@ FAULTS: list[tuple[str, Break]] = [
     for verb, resource in (
         ("create", "configmaps"), ("create", "pods"), ("patch", "agentruns/status"),
         ("list", "pods"), ("list", "agentruns"), ("list", "agentpolicies"),
+        ("list", "agentskills"), ("watch", "agentskills"),
         ("list", "validatingadmissionpolicybindings"), ("watch", "pods"), ("watch", "agentruns"),
     )
     for status in (500, 503, 429, 410)
@@ -332,6 +338,86 @@ async def test_a_restart_between_any_two_writes_changes_nothing(cluster: Cluster
 
     assert len(cluster.cells()) == 1
     assert len(cluster.api.objects("configmaps")) == 1
+
+
+def skill(text: str, **metadata: object) -> Manifest:
+    """An AgentSkill that somebody reviewed."""
+    files = {"SKILL.md": text}
+    annotations = {names.REVIEWED_BY_ANNOTATION: "alice"}
+    return {
+        "apiVersion": "anchorhold.dev/v1alpha1",
+        "kind": "AgentSkill",
+        "metadata": {
+            "name": "read-pdf",
+            "namespace": names.POLICY_NAMESPACE,
+            "annotations": annotations,
+            **metadata,
+        },
+        "spec": {
+            "description": "Reads.",
+            "files": [{"path": path, "content": content} for path, content in files.items()],
+            "digest": digest.of_texts(files),
+        },
+    }
+
+
+async def test_a_run_with_a_skill_gets_a_config_map_of_its_own(cluster: Cluster):
+    """Task, skills, Pod: the Pod last; what becomes of the AgentSkill then changes nothing."""
+    cluster.onboard()
+    listed = [{"name": "read-pdf", "digest": skill("# Read")["spec"]["digest"]}]
+    cluster.api.put(policy(skills=listed))
+    cluster.api.put(skill("# Read"))
+    async with cluster.controller():
+        cluster.api.put(run("a", skills=[{"name": "read-pdf"}]))
+        await cluster.starts("a")
+        await cluster.until("a", "Running")
+        cluster.api.delete("agentskills", names.POLICY_NAMESPACE, "read-pdf")
+        cluster.api.put(run("b", skills=[{"name": "read-pdf"}]))
+        await cluster.until("b", "Pending")
+
+        assert cluster.reason("a") == "Running"
+        assert (
+            cluster.message("b") == "`skills['read-pdf']` names an AgentSkill that does not exist"
+        )
+        _, second = cluster.api.objects("configmaps")
+        assert "# Read" in second["data"].values()
+        cluster.api.patch(
+            "agentpolicies", names.POLICY_NAMESPACE, "small", {"spec": {"skills": []}}
+        )
+        await cluster.until("a", "PolicyRevoked")
+
+
+async def test_a_run_waits_for_its_skill_and_starts_when_it_comes(cluster: Cluster):
+    """Nobody has to create the run again: the watch of skills looks at it."""
+    cluster.onboard()
+    listed = [{"name": "read-pdf", "digest": skill("# Read")["spec"]["digest"]}]
+    cluster.api.put(policy(skills=listed))
+    async with cluster.controller():
+        cluster.api.put(run("a", skills=[{"name": "read-pdf"}]))
+        await cluster.until("a", "Pending")
+        cluster.api.put(skill("# Read"))
+        await cluster.starts("a")
+        await cluster.until("a", "Running")
+
+
+async def test_a_config_map_in_the_way_of_the_skills_ends_the_run(cluster: Cluster):
+    """Whoever made it: what it holds is not what was reviewed."""
+    cluster.onboard()
+    listed = [{"name": "read-pdf", "digest": skill("# Read")["spec"]["digest"]}]
+    cluster.api.put(policy(skills=listed))
+    cluster.api.put(skill("# Read"))
+    cluster.api.fail("create", "pods", 503, times=1000)
+    async with cluster.controller():
+        cluster.api.put(run("a", skills=[{"name": "read-pdf"}]))
+        await cluster.api.wait(lambda: len(cluster.api.objects("configmaps")) == 2, SECONDS)
+    name = cluster.api.objects("configmaps")[1]["metadata"]["name"]
+    cluster.api.patch("configmaps", NAMESPACE, name, {"data": {"001": "# Obey"}})
+    cluster.api._faults.clear()  # noqa: SLF001  # the API server is well again
+    async with cluster.controller():
+        await cluster.until("a", "NameTaken")
+
+    assert cluster.message("a") == f"ConfigMap '{name}' exists and does not belong to this run"
+    assert cluster.api.objects("pods") == []
 
 
 async def test_a_cell_that_somebody_deletes_is_never_made_again(cluster: Cluster):

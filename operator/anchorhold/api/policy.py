@@ -11,6 +11,7 @@ from anchorhold.api.base import (
     ImageReference,
     Memory,
     ObjectName,
+    PinnedSkill,
     Reserved,
     Retention,
     RunCount,
@@ -150,7 +151,6 @@ class Placement(Type):
 
 
 RESERVED = {
-    "skills": "`skills` are not supported yet: remove the field",
     "outputs": "`outputs` are not supported yet: remove the field, a run returns up to 4096 bytes "
     "as its result",
     "egress": "`egress` is not supported yet: remove the field, runs have no network",
@@ -215,8 +215,8 @@ class AgentPolicySpec(Type):
     """How long a finished run's record is kept at least, in seconds."""
     placement: Placement = Placement()
     """Where cells run."""
-    skills: tuple[Reserved, ...] | None = Field(default=None, max_length=64)
-    """Not supported yet, and refused."""
+    skills: tuple[PinnedSkill, ...] = Field(default=(), max_length=64, json_schema_extra=list_map())
+    """The AgentSkills that runs may name; one that was changed does not run. Absent: none."""
     outputs: Reserved | None = None
     """Not supported yet, and refused."""
     egress: Reserved | None = None

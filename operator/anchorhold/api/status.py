@@ -11,6 +11,7 @@ from anchorhold.api.base import (
     Label,
     Memory,
     ObjectName,
+    PinnedSkill,
     Type,
     list_map,
 )
@@ -136,6 +137,8 @@ class Effective(Type):
         default=(), max_length=16, json_schema_extra=list_map()
     )
     """What it can read."""
+    skills: tuple[PinnedSkill, ...] = Field(default=(), max_length=16, json_schema_extra=list_map())
+    """What it can look up."""
     digest: str = Field(default="", max_length=71)
     """'sha256:' over all that was granted, the task included."""
 

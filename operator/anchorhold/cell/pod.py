@@ -2,7 +2,7 @@
 
 from anchorhold import names
 from anchorhold.api.policy import Isolation, Seccomp
-from anchorhold.cell import metadata, netgate
+from anchorhold.cell import metadata, netgate, skills
 from anchorhold.policy import quantity
 from anchorhold.policy.grant import Grant, GrantedInput, Source
 
@@ -41,13 +41,7 @@ def pod(grant: Grant) -> metadata.Manifest:
             "nodeSelector": dict(grant.placement.node_selector),
             "tolerations": [item.model_dump(mode="json") for item in grant.placement.tolerations],
             "priorityClassName": grant.placement.priority_class_name,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER_ID,
-                "runAsGroup": USER_ID,
-                "supplementalGroupsPolicy": "Strict",
-                "seccompProfile": seccomp(grant),
-            },
+            "securityContext": {**nobody(grant), "supplementalGroupsPolicy": "Strict"},
             "initContainers": [netgate.container(grant, security(grant), readings(grant))],
             "containers": [agent(grant)],
             "volumes": [
@@ -55,6 +49,7 @@ def pod(grant: Grant) -> metadata.Manifest:
                 {"name": "workspace", "emptyDir": {"sizeLimit": grant.effective.workspace}},
                 {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": TMP_SIZE}},
                 *(input_volume(item) for item in grant.inputs),
+                *skills.volumes(grant),
             ],
         },
     }
@@ -105,10 +100,17 @@ def security(grant: Grant) -> metadata.Manifest:
         "privileged": False,
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        **nobody(grant),
+    }
+
+
+def nobody(grant: Grant) -> metadata.Manifest:
+    """Who a cell runs as, said of the Pod and of each container."""
+    return {
         "runAsNonRoot": True,
         "runAsUser": USER_ID,
         "runAsGroup": USER_ID,
-        "capabilities": {"drop": ["ALL"]},
         "seccompProfile": seccomp(grant),
     }
 
@@ -118,6 +120,7 @@ def readings(grant: Grant) -> list[metadata.Manifest]:
     return [
         read_only(grant, "task", names.TASK_DIRECTORY),
         *(input_mount(grant, item) for item in grant.inputs),
+        *(read_only(grant, v["name"], names.SKILLS_DIRECTORY) for v in skills.volumes(grant)),
     ]
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from anchorhold import names
 from anchorhold.api.base import first_fault
 from anchorhold.api.run import AgentRunSpec
+from anchorhold.api.status import Effective
 from anchorhold.controller.containers import (
     Gate,
     Termination,
@@ -19,6 +20,7 @@ from anchorhold.controller.containers import (
     read_termination,
 )
 from anchorhold.controller.sentinels import Lookout
+from anchorhold.policy import library
 from anchorhold.policy.evaluate import ConfigMapFacts
 from anchorhold.policy.grant import BoundPolicy, Refusal, Request, Site
 
@@ -54,7 +56,7 @@ class Pod:
     """A cell's Pod. `obstacle` is what the scheduler or the kubelet waits for, if it says so.
 
     `awaited_class` is the RuntimeClass whose sandbox the node has not made, or empty; `seccomp` is
-    the type of its profile.
+    the type of its profile; `skills` are the digests of what it was granted, by name.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Pod:
     deadline_seconds: int | None
     seccomp: str
     record: Document
+    skills: Mapping[str, str]
     obstacle: str
     obstacle_message: str
     awaited_class: str
@@ -101,6 +104,7 @@ class Observed:
     vanished: bool
     policies: tuple[BoundPolicy, ...] | Refusal
     config_maps: Mapping[str, ConfigMapFacts]
+    skills: library.Known
     place: int
     site: Site
     canary_answers: bool
@@ -143,6 +147,7 @@ def read_pod(document: Document) -> Pod:
     state = container_state(status.get("containerStatuses"), names.AGENT_CONTAINER)
     waiting = gate.get("waiting") or state.get("waiting")
     obstacle, obstacle_message = read_obstacle(status, waiting)
+    record = read_record(metadata.get("annotations") or {})
     security = document["spec"].get("securityContext") or {}
     return Pod(
         name=metadata["name"],
@@ -157,7 +162,8 @@ def read_pod(document: Document) -> Pod:
         node=document["spec"].get("nodeName", ""),
         deadline_seconds=document["spec"].get("activeDeadlineSeconds"),
         seccomp=(security.get("seccompProfile") or {}).get("type", ""),
-        record=read_record(metadata.get("annotations") or {}),
+        record=record,
+        skills=read_skills(record),
         obstacle=obstacle,
         obstacle_message=obstacle_message,
         awaited_class=read_awaited_class(document["spec"], status, gate),
@@ -195,6 +201,15 @@ def read_record(annotations: Document) -> Document:
         return {}
     known = {"policies": list, "effective": dict} if isinstance(record, dict) else {}
     return {f: record[f] for f, kind in known.items() if isinstance(record.get(f), kind)}
+
+
+def read_skills(record: Document) -> Mapping[str, str]:
+    """The skills of a record; none of one that is not ours."""
+    try:
+        effective = Effective.parse(record["effective"])
+    except (KeyError, ValueError):
+        return {}
+    return {skill.name: skill.digest for skill in effective.skills}
 
 
 def moment(text: str) -> datetime:

@@ -114,7 +114,8 @@ def judge(observed: Observed) -> Grant | Refusal | None:
         return observed.policies
     if not observed.sees_pods:
         return None
-    return evaluate(request, observed.policies, observed.config_maps, observed.site)
+    maps, skills = observed.config_maps, observed.skills
+    return evaluate(request, observed.policies, maps, skills, observed.site)
 
 
 def take_turn(observed: Observed, grant: Grant, policies: tuple[BoundPolicy, ...]) -> Plan:

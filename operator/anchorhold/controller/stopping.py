@@ -48,7 +48,7 @@ def objection(observed: Observed, pod: Pod) -> str | None:
     if isinstance(request, str):
         # It cannot be judged again, and need not be while nothing has changed.
         return None if pod.record.get("policies") == evaluate.applied(policies) else request
-    return evaluate.revoked(request, policies, pod.seccomp) or evaluate.exchanged_wall(
+    return evaluate.revoked(request, policies, pod.seccomp, pod.skills) or evaluate.exchanged_wall(
         pod.record.get("effective", {}), policies
     )
 

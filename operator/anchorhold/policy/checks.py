@@ -66,6 +66,13 @@ def input_is_listed(item: Input, policy: AgentPolicySpec) -> str | None:
     return f"`{field}` must have `configMap`, `persistentVolumeClaim` or `image`"
 
 
+def skills_are_listed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """Every skill, by name; what they hold is compared where they are granted."""
+    listed = {skill.name for skill in policy.skills}
+    unlisted = next((skill.name for skill in asked.skills if skill.name not in listed), None)
+    return unlisted and f"`skills['{unlisted}']` must be a skill that the policy lists"
+
+
 def unlisted_image(field: str, asked: str, allowed: Sequence[AllowedImage]) -> str | None:
     """None if the policy lists the reference, and nobody can move it to other content."""
     if re.fullmatch(DIGEST_PATTERN, asked) is None:
@@ -138,6 +145,7 @@ CHECKS_WHILE_RUNNING: tuple[Check, ...] = (
     isolation_is_whole,
     image_is_listed,
     image_inputs_are_listed,
+    skills_are_listed,
 )
 
 CHECKS: tuple[Check, ...] = (
@@ -152,4 +160,5 @@ CHECKS: tuple[Check, ...] = (
     workspace_is_allowed,
     retention_is_allowed,
     inputs_are_listed,
+    skills_are_listed,
 )

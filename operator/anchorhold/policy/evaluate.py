@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from anchorhold.api.policy import AgentPolicySpec, Seccomp
 from anchorhold.api.run import AgentRunSpec, Input
 from anchorhold.api.status import AppliedPolicy, Effective, Reason
-from anchorhold.policy import checks, digest, quantity
+from anchorhold.policy import checks, digest, library, quantity
 from anchorhold.policy.grant import BoundPolicy, Grant, GrantedInput, Refusal, Request, Site, Source
 
 
@@ -29,12 +29,13 @@ def evaluate(
     request: Request,
     policies: Sequence[BoundPolicy],
     config_maps: Mapping[str, ConfigMapFacts],
+    skills: library.Known,
     site: Site,
 ) -> Grant | Refusal:
     """Judge a run by every policy that is bound to its namespace: all of them must allow it.
 
-    `config_maps` holds those of the run's ConfigMap inputs that exist. A run without a policy is
-    refused, and so is whatever no check allows.
+    `config_maps` and `skills` hold those that the run names and that exist. A run without a policy
+    is refused, and so is whatever no check allows.
     """
     if not policies:
         return Refusal(Reason.NOT_ONBOARDED, "no AgentPolicy is bound to the namespace")
@@ -44,20 +45,27 @@ def evaluate(
         return Refusal(Reason.POLICY_REFUSED, sentence)
     inputs = tuple(granted_input(item, config_maps) for item in request.spec.inputs)
     unfit_ones = (unfit(item, config_maps) for item in inputs)
-    return next(filter(None, unfit_ones), None) or grant(request, policies, inputs, site)
+    if (unfit_one := next(filter(None, unfit_ones), None)) is not None:
+        return unfit_one
+    given = library.given(request.spec, policies, skills)
+    return given if isinstance(given, Refusal) else grant(request, policies, inputs, given, site)
 
 
-def revoked(request: Request, policies: Sequence[BoundPolicy], seccomp: str) -> str | None:
+def revoked(
+    request: Request, policies: Sequence[BoundPolicy], seccomp: str, skills: Mapping[str, str]
+) -> str | None:
     """Why a run that was granted may not go on, or None if it may.
 
-    `seccomp` is the type of its Pod's profile: loosening it reaches no running run.
+    `seccomp` is the type of its Pod's profile: loosening it reaches no running run. `skills` are
+    the digests of those that it was granted, by name.
     """
     refusal = conflict(policies)
     if refusal is not None:
         return refusal.message
     if policies[0].spec.seccomp is Seccomp.AGENT and seccomp != "Localhost":
         return f"`seccomp` must be 'Agent', not '{seccomp}' (AgentPolicy '{policies[0].name}')"
-    return first_objection(request, policies, checks.CHECKS_WHILE_RUNNING)
+    objection = first_objection(request, policies, checks.CHECKS_WHILE_RUNNING)
+    return objection or library.changed(skills, policies)
 
 
 def exchanged_wall(granted: Mapping[str, Any], policies: Sequence[BoundPolicy]) -> str | None:
@@ -133,12 +141,14 @@ def grant(
     request: Request,
     policies: Sequence[BoundPolicy],
     inputs: tuple[GrantedInput, ...],
+    skills: library.Given,
     site: Site,
 ) -> Grant:
     """Every limit resolved, and the digest over all that is granted, the task included."""
     effective = resolve(request.spec, [policy.spec for policy in policies], inputs)
     agent = policies[0].spec.seccomp is Seccomp.AGENT
     effective["seccomp"] = site.profile if agent else Seccomp.RUNTIME_DEFAULT.value
+    effective["skills"] = [{"name": skill.name, "digest": skill.digest} for skill in skills]
     placement = policies[0].spec.placement
     parts = (request.spec.model_dump(mode="json"), placement.model_dump(mode="json"))
     whole = [effective, *parts, request.uid, site.image]
@@ -146,6 +156,7 @@ def grant(
         request=request,
         policies=tuple(AppliedPolicy.parse(policy) for policy in applied(policies)),
         inputs=inputs,
+        skills=skills,
         placement=placement,
         site=site,
         effective=Effective.parse({**effective, "digest": digest.of_value(whole)}),

@@ -1,5 +1,6 @@
 """The verdicts: a Grant, from which a cell is built, or a Refusal, with the reason."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -47,6 +48,16 @@ class GrantedInput:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantedSkill:
+    """A reviewed skill: its text by path, and the digest over it that the policies list."""
+
+    name: str
+    digest: str
+    description: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """What this installation puts into every cell, whatever its policy: set by the chart.
 
@@ -70,6 +81,7 @@ class Grant:
     request: Request
     policies: tuple[AppliedPolicy, ...]
     inputs: tuple[GrantedInput, ...]
+    skills: tuple[GrantedSkill, ...]
     placement: Placement
     site: Site
     effective: Effective
