@@ -39,11 +39,26 @@ def spawn(argv: list[str], log: Path, extra: Mapping[str, str]) -> Process:
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
         (os.POSIX_SPAWN_DUP2, 1, 2),
+        *((os.POSIX_SPAWN_CLOSE, number) for number in inherited()),
     ]
     # Not subprocess: that complains about a child which is meant to stay.
     pid = os.posix_spawnp(argv[0], argv, shell.environment(extra), file_actions=files, setsid=True)
     # It cannot have been reaped yet, so its id cannot be anybody else's.
     return of(pid) or Process(pid, 0)
+
+
+def inherited() -> list[int]:
+    """Return what we were given open, and must not hand on: a lock would be held for ever."""
+    numbers = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+    return [number for number in numbers if number > 2 and _is_inheritable(number)]
+
+
+def _is_inheritable(number: int) -> bool:
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        # The folder's own, which is closed by now.
+        return False
 
 
 def send(process: Process, number: signal.Signals) -> None:

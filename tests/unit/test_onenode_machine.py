@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onenode import api, cgroups, paths, procfs, snapshot, state
+from onenode import api, cgroups, paths, processes, procfs, snapshot, state
 from onenode.processes import Process
 
 STAT = "7 ({name}) {state} 1 7 7 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0"
@@ -150,3 +150,17 @@ def test_whether_a_process_may_be_a_node_s(
     line: str, namespaces: tuple[str, ...], expected: object
 ):
     assert snapshot.is_of_a_node(line, namespaces, ("n", "m", "u")) is expected
+
+
+def test_what_a_component_is_given_open_ends_with_whoever_gave_it(tmp_path: Path):
+    """The lock that a shell holds around `up` is not held for as long as the node lives."""
+    with (tmp_path / "lock").open("w") as file:
+        os.set_inheritable(file.fileno(), True)  # noqa: FBT003  # as flock(1) leaves it
+
+        child = processes.spawn(
+            ["readlink", f"/proc/self/fd/{file.fileno()}"], tmp_path / "log", {}
+        )
+        _, status = os.waitpid(child.pid, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 1
+    assert (tmp_path / "log").read_text() == ""
