@@ -79,7 +79,7 @@ wiring: env ## the controller against an emulated API server with faults
 cluster-test: env cluster wheels ## runs, refusals, rights, both ways to install, on the real node
 	$(VENV)/python -m pytest --timeout 400 -m 'not long' tests/cluster
 
-long: env cluster wheels ## what takes half an hour: changes that bite, tenancy, fairness, deleting
+long: env cluster wheels ## what takes half an hour: changes that bite, tenancy, fairness
 	$(VENV)/python -m pytest --timeout 400 -m long tests/cluster
 
 mutation: env cluster wheels ## take each admission rule away in turn: some example must notice

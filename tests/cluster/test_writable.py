@@ -1,13 +1,15 @@
 """Every place that a cell can write is known, and either sized or told as what no limit reaches."""
 
+import json
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import yaml
 
 import onnode
-from agents import Agents
+from agents import Agents, condition
 from attempts import Attempts
 from bed.kube import Kubectl, wait_for
 from onenode import node, paths
@@ -21,7 +23,9 @@ print(json.dumps({path: writable.sized(path) for path in writable.places()}))
 FILL = "import disk_bomb; disk_bomb.by_bytes('/declared/fill', 200)"
 # To look at everything takes a while.
 QUICK = {"cpu": "500m", "memory": "128Mi"}
-SETTING = "ignore_image_defined_volumes = {}"
+OVERFLOW = "import disk_bomb as d, os; d.by_bytes(os.environ['ANCHORHOLD_RESULT'], 300)"
+IGNORED = "ignore_image_defined_volumes = {}"
+RUNC = 'runtime_type = "io.containerd.runc.v2"'
 
 
 def test_every_place_that_a_cell_can_write_is_known(
@@ -55,20 +59,22 @@ def test_a_volume_that_an_image_declares_adds_none(
     assert sorted(found) == sorted(row["path"] for row in LIST)
 
 
-@pytest.fixture
-def image_volumes(kubectl: Kubectl) -> Iterator[None]:
-    """The node makes the volumes that images declare, as it does unless it is told otherwise."""
-    reconfigure(kubectl, "true", "false")
-    yield
-    reconfigure(kubectl, "false", "true")
+@contextmanager
+def node_with(kubectl: Kubectl, before: str, after: str) -> Iterator[None]:
+    """The runtime with another line in its settings, for as long as a block runs."""
+    reconfigure(kubectl, before, after)
+    try:
+        yield
+    finally:
+        reconfigure(kubectl, after, before)
 
 
 def reconfigure(kubectl: Kubectl, before: str, after: str) -> None:
-    """Change the setting, and start the runtime again."""
+    """Change the settings, and start the runtime again."""
     file = paths.here().etc / "containerd.toml"
     text = file.read_text(encoding="utf-8")
-    assert SETTING.format(before) in text
-    file.write_text(text.replace(SETTING.format(before), SETTING.format(after)), encoding="utf-8")
+    assert before in text
+    file.write_text(text.replace(before, after), encoding="utf-8")
     node.stop(paths.here(), "containerd")
     node.start(paths.here(), "containerd")
     wait_for(
@@ -76,15 +82,39 @@ def reconfigure(kubectl: Kubectl, before: str, after: str) -> None:
     )
 
 
-@pytest.mark.usefixtures("image_volumes")
-def test_without_that_setting_it_is_a_place_without_any_limit(
-    hostile: Agents, image_with_volume: str, tier: Tier, attempts: Attempts
+def test_a_node_that_makes_such_volumes_sets_no_limit_to_them(
+    kubectl: Kubectl, hostile: Agents, image_with_volume: str, tier: Tier, attempts: Attempts
 ):
     """The control: there it is, and 200 MiB go in where the limits of the cell say 128."""
-    found = hostile.shown(LOOK + FILL, image=image_with_volume, resources=QUICK)
+    with node_with(kubectl, IGNORED.format("true"), IGNORED.format("false")):
+        found = hostile.shown(LOOK + FILL, image=image_with_volume, resources=QUICK)
 
     assert set(found) - {row["path"] for row in LIST} == {"/declared"}
     attempts.record(
         "writable places", "a VOLUME that the image declares", f"a cell ({tier})",
         "does not exist", "takes 200 MiB in a cell with a limit of 128",
+    )  # fmt: skip
+
+
+def test_a_node_can_limit_the_termination_file(
+    kubectl: Kubectl, hostile: Agents, tier: Tier, attempts: Attempts
+):
+    """By a limit for each file; what goes in without it, test_enemy.py has seen."""
+    ctr = str(paths.here().bin / "ctr")
+    base = json.loads(subprocess.check_output([ctr, "oci", "spec"]))  # noqa: S603
+    limit = {"type": "RLIMIT_FSIZE", "hard": 64 * 2**20, "soft": 64 * 2**20}
+    base["process"]["rlimits"] = [limit]
+    file = paths.here().etc / "base-spec.json"
+    file.write_text(json.dumps(base), encoding="utf-8")
+    with node_with(kubectl, RUNC, f'{RUNC}\n    base_runtime_spec = "{file}"'):
+        name = hostile.submit(OVERFLOW)
+        run = hostile.end(name)
+
+    assert condition(run)["reason"] == "AgentFailed"
+    assert "File too large" in hostile.said(name)
+    kept = onnode.mebibytes(onnode.termination_file(hostile.pods(name)[0]))
+    assert kept <= 64
+    attempts.record(
+        "writable places", "300 MiB into the termination file, where RLIMIT_FSIZE is 64 MiB",
+        f"a cell ({tier})", f"'File too large', {kept} MiB are kept", "300 MiB are kept",
     )  # fmt: skip
