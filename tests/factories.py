@@ -29,7 +29,11 @@ OTHER_IMAGE = "registry.example/other@sha256:" + "b" * 64
 DATA_IMAGE = "registry.example/data@sha256:" + "c" * 64
 
 # What the chart says of the installation.
-SITE = Site(image="registry.example/anchorhold@sha256:" + "e" * 64)
+SITE = Site(
+    image="registry.example/anchorhold@sha256:" + "e" * 64,
+    canary="10.96.0.20:8443",
+    closed=("192.0.2.10:6443",),
+)
 
 CREATED = "2026-01-01T00:00:00Z"
 STARTED = "2026-01-01T00:00:05Z"
@@ -116,6 +120,21 @@ def agent(**state: object) -> list[Document]:
     return [{"name": "agent", "state": state}]
 
 
+def netgate(**state: object) -> list[Document]:
+    """The `initContainerStatuses` of a cell whose netgate is in this state."""
+    return [{"name": "netgate", "state": state}]
+
+
+def gate_word(reason: str = "", message: str = "", **more: object) -> str:
+    """The last word of a netgate: it lets the agent in unless there is a reason."""
+    return json.dumps({"reason": reason, "message": message, "openMilliseconds": 0, **more})
+
+
+def shut(reason: str, message: str) -> list[Document]:
+    """The `initContainerStatuses` of a cell whose netgate let nobody in."""
+    return netgate(terminated={"exitCode": 1, "message": gate_word(reason, message)})
+
+
 def running_pod() -> Document:
     """A cell whose agent has started."""
     return make_pod(phase="Running", containerStatuses=agent(running={"startedAt": STARTED}))
@@ -172,6 +191,7 @@ def make_observed(
         "policies": read_policies(),
         "config_maps": {},
         "site": SITE,
+        "canary_answers": True,
         "place": 0,
         "now": NOW,
         **more,

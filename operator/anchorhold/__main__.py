@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import kopf
 
+from anchorhold import names
 from anchorhold.cluster import client
 from anchorhold.controller import endpoints, metrics, shell
 from anchorhold.controller.loop import Loop
@@ -36,7 +37,10 @@ def clock() -> datetime:
 
 def site(environment: Mapping[str, str]) -> Site:
     """What the chart says of this installation. Raises KeyError for what it does not say."""
-    return Site(image=environment["ANCHORHOLD_IMAGE"])
+    service = names.CANARY.upper().replace("-", "_")
+    canary = f"{environment[f'{service}_SERVICE_HOST']}:{environment[f'{service}_SERVICE_PORT']}"
+    closed = tuple(environment["ANCHORHOLD_CLOSED"].split())
+    return Site(environment["ANCHORHOLD_IMAGE"], canary, closed)
 
 
 async def operate(

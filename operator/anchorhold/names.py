@@ -10,6 +10,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 SYSTEM_NAMESPACE = "anchorhold-system"
 POLICY_NAMESPACE = "anchorhold-policies"
 CONTROLLER = "anchorhold-controller"
+CANARY = "anchorhold-canary"
 
 # Labels and annotations, on cells and what belongs to them.
 RUN_LABEL = f"{GROUP}/run"
@@ -23,6 +24,7 @@ MANAGED_BY = "anchorhold"
 # The ServiceAccount of every cell: it has no rights and no token.
 CELL_SERVICE_ACCOUNT = "anchorhold-run"
 AGENT_CONTAINER = "agent"
+NETGATE_CONTAINER = "netgate"
 
 # The NetworkPolicy that closes a run namespace both ways, from onboarding on.
 DEFAULT_DENY = "anchorhold-default-deny"

@@ -31,7 +31,7 @@ class Attack:
     reason: str
     without: str = ""
     saw: Callable[[Seen], bool] = anything
-    cpu: str = "50m"
+    cpu: str = "75m"
     memory: str = "64Mi"
     seconds: int = 100
 
@@ -78,7 +78,7 @@ ATTACKS = (
     ),
     Attack(
         "flooding the log", "import disk_bomb as d; d.by_log()", "DiskExceeded",
-        "8 MiB: Completed", cpu="100m",
+        "8 MiB: Completed",
     ),
     Attack(
         "leaving five deaf daemons behind", "import daemons", "Completed",
@@ -98,33 +98,33 @@ UNSIZED = (
     ),
     Attack(
         "a million empty files in /workspace", "import disk_bomb as d; d.by_names('/workspace')",
-        "Completed", saw=lambda seen: seen["files"] == 1_000_000, cpu="600m", seconds=180,
+        "Completed", saw=lambda seen: seen["files"] == 1_000_000, cpu="500m", seconds=180,
     ),
 )  # fmt: skip
 # The same programs with more room, or with a smaller wish.
 CONTROLS = (
     Attack(
         "8 children that take 16 MiB each", "import memory_bomb as m; m.by_children(8)",
-        "Completed", saw=lambda seen: seen == {"children": 8, "end": 0}, memory="256Mi", cpu="25m",
+        "Completed", saw=lambda seen: seen == {"children": 8, "end": 0}, memory="256Mi",
     ),
     Attack(
         "filling /dev/shm with more memory", "import memory_bomb as m; m.by_file('/dev/shm')",
-        "Completed", saw=is_full, memory="256Mi", cpu="25m",
+        "Completed", saw=is_full, memory="256Mi",
     ),
     Attack(
         "filling /tmp with more memory", "import memory_bomb as m; m.by_file('/tmp')",
-        "Completed", saw=is_full, memory="256Mi", cpu="25m",
+        "Completed", saw=is_full, memory="256Mi",
     ),
     Attack(
         "32 MiB in /workspace", "import disk_bomb as d; d.by_bytes('/workspace/fill', 32)",
-        "Completed", saw=lambda seen: seen == {"mebibytes": 32}, cpu="25m",
+        "Completed", saw=lambda seen: seen == {"mebibytes": 32},
     ),
     Attack(
         "10,000 empty files in /tmp", "import disk_bomb as d; d.by_names('/tmp', 10_000)",
-        "Completed", saw=lambda seen: seen["files"] == 10_000, cpu="25m",
+        "Completed", saw=lambda seen: seen["files"] == 10_000,
     ),
     Attack(
         "8 MiB in the log", "import disk_bomb as d; d.by_log(8)", "Completed",
-        saw=lambda seen: seen == {"mebibytes": 8}, cpu="25m",
+        saw=lambda seen: seen == {"mebibytes": 8},
     ),
 )  # fmt: skip

@@ -14,6 +14,7 @@ from attempts import Attempts
 from bad_input import LABELS, SHOWN_LATER, asked
 from bed.installation import CLUSTER, SYSTEM, Installation
 from bed.kube import Kubectl, wait_for
+from onenode import network
 from onenode.node import dead_components
 from tenants import Tenants, wide_policy
 from tiers import TIERS, Tier
@@ -142,6 +143,7 @@ def _every_component_lives() -> Iterator[None]:
     """A dead enforcer or kubelet says nothing by itself, and would make tests pass for nothing."""
     yield
     assert dead_components() == []
+    assert network.ipv6_is_closed()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,9 @@ from bed.kube import Document
 
 TESTS = Path(__file__).parent.parent
 STAND_IN = "team-a"
+# What else stands for something in the files, and for what: whoever posts them fills it in.
+OWN_IMAGE = f"example.com/anchorhold@sha256:{'e' * 64}"
+STAND_INS: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,10 @@ class Example:
         document = copy.deepcopy(self.document)
         for step in self.patch:
             apply_step(document, step)
-        return dict(json.loads(json.dumps(document).replace(STAND_IN, namespace)))
+        text = json.dumps(document).replace(STAND_IN, namespace)
+        for stand_in, value in STAND_INS.items():
+            text = text.replace(stand_in, value)
+        return dict(json.loads(text))
 
     def expected(self, namespace: str) -> str:
         """The words that the refusal must hold there."""

@@ -101,6 +101,7 @@ def largest_pod(namespace: str, kind: str) -> tuple[Document, list[Document]]:
         }
         for n in range(INPUTS)
     ]
+    pod["spec"]["initContainers"][0]["volumeMounts"][1:] = agent["volumeMounts"][3:]
     return pod, [volume[kind] for volume in pod["spec"]["volumes"][3:]]
 
 

@@ -29,7 +29,8 @@ def traces(pod: Document) -> dict[str, list[str]]:
 
 def identities(pod: Document) -> list[str]:
     """The runtime's names of its containers."""
-    statuses = pod["status"].get("containerStatuses", [])
+    kinds = ("initContainerStatuses", "containerStatuses")
+    statuses = [status for kind in kinds for status in pod["status"].get(kind, [])]
     return [s["containerID"].rpartition("/")[2] for s in statuses if "containerID" in s]
 
 

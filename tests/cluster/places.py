@@ -3,6 +3,8 @@
 They have no Pod Security labels: a refusal there is the admission policies' own.
 """
 
+import json
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from agents import Controller
 from anchorhold import names
 from bed.api import Answer, Api, administrator, bearer
 from bed.kube import Document, Kubectl, wait_for
-from examples import Example, apply_step, load, twin
+from examples import OWN_IMAGE, STAND_INS, Example, apply_step, load, twin
 from largest import POLICY as LARGEST
 
 AUTHOR = "admission-author"
@@ -82,6 +84,7 @@ class Places:
 
     def __init__(self, kubectl: Kubectl) -> None:
         self.admin = kubectl
+        STAND_INS[OWN_IMAGE] = own_image(kubectl)
         self.prefix = f"admission-{secrets.token_hex(3)}"
         api, everybody = administrator(kubectl), "system:authenticated"
         self.posters = {
@@ -208,6 +211,15 @@ class Places:
             self.admin(
                 "delete", "validatingadmissionpolicybinding", *bindings, "--ignore-not-found"
             )
+
+
+def own_image(kubectl: Kubectl) -> str:
+    """Our own image as it is installed: the floor takes a netgate of that image alone."""
+    floor = kubectl.get("validatingadmissionpolicy", "anchorhold-pod-floor")
+    assert floor is not None
+    found = re.search(r"'image': dyn\('([^']+)'\)", json.dumps(floor))
+    assert found is not None, "the floor names no image"
+    return found[1]
 
 
 @contextmanager

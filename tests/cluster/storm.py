@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import onnode
@@ -21,6 +22,7 @@ class Storm:
     """Runs of many attacks, each under the attack's name."""
 
     agents: Agents
+    names: dict[str, str] = field(default_factory=dict)
     runs: dict[str, Document] = field(default_factory=dict)
     pods: dict[str, Document] = field(default_factory=dict)
     beside: str = ""
@@ -29,22 +31,35 @@ class Storm:
     # What the node had of the neighbour while it ran: the looks at the node see something.
     traces: dict[str, list[str]] = field(default_factory=dict)
 
-    def blow(self, attacks: Sequence[Attack]) -> None:
-        """Let all of them loose, and return when they are over and the neighbour is done."""
-        agents = self.agents
-        self.beside = agents.running(
+    def blow(self, *waves: Sequence[Attack]) -> None:
+        """Let the attacks loose; return when they are over, and the neighbour is done.
+
+        The first two waves come together, and each later one when all but the wave before it are
+        over: the node has no room for all at once.
+        """
+        self.beside = self.agents.running(
             "import neighbour; neighbour.work(80)", resources={"cpu": "100m", "memory": "64Mi"}
         )
         wait_for(lambda: len(self.log()) > QUIET_ROUNDS, 60, "the neighbour's first rounds")
-        self.traces = onnode.traces(agents.pods(self.beside)[0])
+        self.traces = onnode.traces(self.agents.pods(self.beside)[0])
         self.began = self.log()[-1][0]
-        names = {a.name: agents.submit(a.code, **a.wishes) for a in attacks}
-        for attack, name in names.items():
-            self.runs[attack] = agents.end(name)
-            (self.pods[attack],) = agents.pods(name)
+        self.submit(waves[0])
+        for wave, later in pairwise((*waves, ())):
+            self.submit(later)
+            for attack in wave:
+                self.over(attack.name)
         self.rounds = self.log()
-        self.runs["the neighbour"] = agents.end(self.beside)
-        (self.pods["the neighbour"],) = agents.pods(self.beside)
+        self.names["the neighbour"] = self.beside
+        self.over("the neighbour")
+
+    def submit(self, attacks: Sequence[Attack]) -> None:
+        """Create their runs."""
+        self.names |= {a.name: self.agents.submit(a.code, **a.wishes) for a in attacks}
+
+    def over(self, name: str) -> None:
+        """Wait until a run has ended, and keep what it became."""
+        self.runs[name] = self.agents.end(self.names[name])
+        (self.pods[name],) = self.agents.pods(self.names[name])
 
     def log(self) -> list[tuple[float, float]]:
         """When the neighbour's rounds began, and how long each took."""

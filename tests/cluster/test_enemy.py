@@ -40,7 +40,7 @@ def node_before(kubectl: Kubectl) -> dict[str, Document]:
 def storm(hostile: Agents, node_before: dict[str, Document]) -> Storm:
     """All attacks are over."""
     made = Storm(hostile)
-    made.blow(ALL)
+    made.blow(ATTACKS, UNSIZED, CONTROLS)
     return made
 
 
@@ -98,7 +98,8 @@ def test_a_neighbour_is_unharmed(storm: Storm, tier: Tier, attempts: Attempts):
 
     assert condition(storm.runs["the neighbour"])["reason"] == "Completed"
     attempts.record(
-        "limits", f"{len(ALL)} runs of all these at once", f"cells beside an honest one ({tier})",
+        "limits", f"{len(ATTACKS) + len(UNSIZED)} attacks at once",
+        f"cells beside an honest one ({tier})",
         f"it completed, and a round of its work took {loud * 1000:.1f} ms",
         f"{quiet * 1000:.1f} ms before",
     )  # fmt: skip

@@ -79,11 +79,22 @@ class Unfenced:
         wait_for(lambda: self.status("listener").get("phase") == "Running", 60, "the listener")
         return self.status("listener")["podIP"], PORT
 
-    def reaches(self, targets: Targets) -> tuple[str, dict[str, bool]]:
+    def fence(self) -> None:
+        """Close it both ways, as a run namespace is."""
+        self.admin.apply(
+            {
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "NetworkPolicy",
+                "metadata": {"name": "deny", "namespace": NAMESPACE},
+                "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+            }
+        )
+
+    def reaches(self, targets: Targets, name: str = "reacher") -> tuple[str, dict[str, bool]]:
         """The address of a Pod, and what it reached."""
-        self.start("reacher", REACH, targets)
-        wait_for(lambda: self.status("reacher").get("phase") == "Succeeded", 90, "the Pod's end")
-        status = self.status("reacher")
+        self.start(name, REACH, targets)
+        wait_for(lambda: self.status(name).get("phase") == "Succeeded", 90, "the Pod's end")
+        status = self.status(name)
         ended: dict[str, Any] = status["containerStatuses"][0]["state"]["terminated"]
         return status["podIP"], dict(json.loads(ended["message"]))
 

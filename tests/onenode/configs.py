@@ -73,7 +73,7 @@ def cni(_: Places) -> dict[str, Any]:
     }
     bridge = {
         "type": "bridge",
-        "bridge": "cni0",
+        "bridge": settings.BRIDGE,
         "isGateway": True,
         "ipMasq": False,
         "hairpinMode": True,

@@ -77,9 +77,45 @@ def _node_rules() -> None:
         run("modprobe", "br_netfilter")
     # Without it, the traffic between two Pods on one bridge would pass no rule at all.
     run(*node, "sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=1")
+    # In `raw`, which is before the paths to the node and to other Pods part: both are closed by it.
+    run(*node, "sysctl", "-qw", "net.bridge.bridge-nf-call-ip6tables=1")
+    close_ipv6()
     # Only the node reaches this machine, Pods never do; `raw` is before any rule that accepts.
     run(*node, "iptables", "-w", "-t", "raw", "-A", "PREROUTING", "!", "-i", "uplink",
         "-d", settings.HOST_ADDRESS, "-j", "DROP")  # fmt: skip
+
+
+def _ipv6(action: str) -> tuple[str, ...]:
+    rule = ("PREROUTING", "-i", settings.BRIDGE, "-j", "DROP")
+    node = inside(settings.NODE_NETWORK)
+    return (*node, "ip6tables", "-w", "-t", "raw", action, *rule)
+
+
+def close_ipv6() -> None:
+    """Drop every IPv6 packet of a Pod.
+
+    Every interface has a link-local address, and the enforcer's rules for a Pod hang on the IPv4
+    address that Kubernetes knows: over IPv6, a Pod that is closed both ways would reach the node
+    and its neighbours.
+    """
+    run(*_ipv6("-A"))
+
+
+def open_ipv6() -> None:
+    """Let IPv6 through, as a node does that nobody told otherwise."""
+    run(*_ipv6("-D"))
+
+
+def ipv6_is_closed() -> bool:
+    """Say whether the Pods' IPv6 is dropped."""
+    return succeeds(*_ipv6("-C"))
+
+
+def link_local() -> str:
+    """Return the node's own address on the link that it shares with the Pods."""
+    node = inside(settings.NODE_NETWORK)
+    shown = run(*node, "ip", "-6", "-o", "address", "show", "dev", settings.BRIDGE, "scope", "link")
+    return shown.split()[3].split("/")[0]
 
 
 def missing() -> tuple[str, ...]:

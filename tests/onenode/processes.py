@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from onenode import procfs, shell, waiting
 from onenode.faults import Fault
+
+LAST_STANDARD_FILE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +42,20 @@ def spawn(argv: list[str], log: Path, extra: Mapping[str, str]) -> Process:
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
         (os.POSIX_SPAWN_DUP2, 1, 2),
-        *((os.POSIX_SPAWN_CLOSE, number) for number in inherited()),
     ]
+    _keep_files()
     # Not subprocess: that complains about a child which is meant to stay.
     pid = os.posix_spawnp(argv[0], argv, shell.environment(extra), file_actions=files, setsid=True)
     # It cannot have been reaped yet, so its id cannot be anybody else's.
     return of(pid) or Process(pid, 0)
 
 
-def inherited() -> list[int]:
-    """Return what we were given open, and must not hand on: a lock would be held for ever."""
-    numbers = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
-    return [number for number in numbers if number > 2 and _is_inheritable(number)]
-
-
-def _is_inheritable(number: int) -> bool:
-    try:
-        return os.get_inheritable(number)
-    except OSError:
-        # The folder's own, which is closed by now.
-        return False
+def _keep_files() -> None:
+    """Hand on no file that our caller left open: `flock make cluster` would never end its lock."""
+    for number in (int(entry.name) for entry in Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(OSError):  # the listing's own is closed by now
+            if number > LAST_STANDARD_FILE:
+                os.set_inheritable(number, False)  # noqa: FBT003
 
 
 def send(process: Process, number: signal.Signals) -> None:

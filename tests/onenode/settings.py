@@ -7,6 +7,7 @@ NODE_NETWORK = "anchorhold-node"
 WORLD_NETWORK = "anchorhold-world"
 HOST_LINK = "anchorhold0"
 CGROUP = "anchorhold-onenode"
+BRIDGE = "cni0"
 
 HOST_ADDRESS = "172.31.255.1"
 NODE_ADDRESS = "172.31.255.2"

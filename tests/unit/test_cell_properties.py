@@ -166,6 +166,16 @@ def test_no_cell_touches_its_host(manifest: Manifest):
     assert spec["enableServiceLinks"] is False
 
 
+@given(pods)
+def test_every_netgate_sees_what_the_agent_reads_and_is_confined_like_it(manifest: Manifest):
+    (netgate,), (agent,) = manifest["spec"]["initContainers"], manifest["spec"]["containers"]
+    read = [mount for mount in agent["volumeMounts"] if mount.get("readOnly")]
+
+    assert netgate["volumeMounts"] == read
+    assert netgate["securityContext"] == agent["securityContext"]
+    assert netgate["image"] == SITE.image
+
+
 @given(cells())
 def test_every_cell_goes_where_the_policies_say_and_nowhere_else(cell: Cell):
     bound, grant = cell
@@ -177,11 +187,12 @@ def test_every_cell_goes_where_the_policies_say_and_nowhere_else(cell: Cell):
 
 
 @given(pods)
-def test_every_cell_has_one_container_and_runs_once(manifest: Manifest):
+def test_every_cell_has_one_container_behind_its_netgate_and_runs_once(manifest: Manifest):
     spec = manifest["spec"]
 
+    assert [container["name"] for container in spec["initContainers"]] == ["netgate"]
     assert len(spec["containers"]) == 1
-    assert not {"initContainers", "ephemeralContainers"} & set(spec)
+    assert "ephemeralContainers" not in spec
     assert spec["restartPolicy"] == "Never"
 
 

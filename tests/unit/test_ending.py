@@ -8,7 +8,7 @@ from anchorhold.api.status import Reason
 from anchorhold.controller import ending
 from anchorhold.controller.ending import Outcome
 from anchorhold.controller.observed import EPOCH, read_pod
-from factories import CREATED, STARTED, agent, make_pod, terminated
+from factories import CREATED, STARTED, agent, make_pod, netgate, shut, terminated
 
 DEADLINE = {
     "phase": "Failed",
@@ -380,3 +380,46 @@ def test_whether_the_exit_code_is_the_agents_own(
     metadata: dict[str, Any], status: dict[str, Any], expected: object
 ):
     assert ending.by_itself(read_pod(make_pod(metadata, **status))) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        pytest.param(
+            {"initContainerStatuses": shut("BoundaryOpen", "the cell could reach x")},
+            Outcome(Reason.BOUNDARY_OPEN, "the cell could reach x"),
+            id="an open boundary",
+        ),
+        pytest.param(
+            {"initContainerStatuses": shut("InputMissing", "the content of y changed")},
+            Outcome(Reason.INPUT_MISSING, "the content of y changed"),
+            id="other content than was granted",
+        ),
+        pytest.param(
+            {"initContainerStatuses": netgate(terminated={"exitCode": 137, "reason": "Error"})},
+            Outcome(
+                Reason.LOST,
+                "the agent never started: the netgate ended without a word: Error, exit code 137",
+            ),
+            id="no word at all",
+        ),
+        pytest.param(
+            {**DEADLINE, "initContainerStatuses": netgate(terminated={"exitCode": 137})},
+            Outcome(
+                Reason.LOST,
+                "the agent never started: DeadlineExceeded: Pod was active on the node longer "
+                "than the specified deadline",
+            ),
+            id="the deadline",
+        ),
+        pytest.param(
+            {"initContainerStatuses": shut("Completed", "")},
+            Outcome(Reason.LOST, "the agent never started: the node does not say why"),
+            id="a word that it never says",
+        ),
+    ],
+)
+def test_a_netgate_lets_no_agent_start_for(status: dict[str, Any], expected: Outcome):
+    pod = make_pod(**{"phase": "Failed", **status})
+
+    assert ending.of(read_pod(pod)) == expected

@@ -8,7 +8,7 @@ import pytest
 
 from anchorhold import names
 from anchorhold.controller import observed
-from anchorhold.controller.observed import Pod, Run, Termination
+from anchorhold.controller.observed import Gate, Pod, Run, Termination
 from anchorhold.policy.grant import Request
 from factories import (
     CREATED,
@@ -20,8 +20,10 @@ from factories import (
     STARTED,
     UID,
     agent,
+    gate_word,
     make_pod,
     make_run,
+    netgate,
     running_pod,
     terminated,
 )
@@ -191,6 +193,7 @@ def test_a_new_pod_is_read_whole():
         record=RECORD,
         obstacle="",
         obstacle_message="",
+        gate=None,
         running_since=None,
         termination=None,
     )
@@ -303,6 +306,22 @@ UNSCHEDULABLE = {
         pytest.param(
             {"containerStatuses": agent(waiting={})}, ("", ""), id="the kubelet gives no reason"
         ),
+        pytest.param(
+            {
+                "initContainerStatuses": netgate(waiting={"reason": "ErrImagePull"}),
+                "containerStatuses": agent(waiting={"reason": "PodInitializing"}),
+            },
+            ("ErrImagePull", ""),
+            id="the netgate can't start",
+        ),
+        pytest.param(
+            {
+                "initContainerStatuses": netgate(terminated={"exitCode": 0, "message": "{}"}),
+                "containerStatuses": WAITING,
+            },
+            ("ErrImagePull", "no such image"),
+            id="the agent can't start behind its netgate",
+        ),
     ],
 )
 def test_what_keeps_a_pod_from_starting(status: dict[str, Any], expected: tuple[str, str]):
@@ -353,3 +372,36 @@ def test_a_time_of_kubernetes_is_in_utc():
 )
 def test_whether_a_pod_has_ended_that(metadata: dict[str, Any], phase: str, expected: object):
     assert observed.has_ended(observed.read_pod(make_pod(metadata, phase=phase))) is expected
+
+
+SPEECHLESS = "the netgate ended without a word: OOMKilled, exit code 137"
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        pytest.param({"running": {}}, None, id="it has not spoken"),
+        pytest.param(
+            {"terminated": {"exitCode": 0, "message": gate_word(openMilliseconds=31)}},
+            Gate("", "", 31),
+            id="it lets the agent in",
+        ),
+        pytest.param(
+            {"terminated": {"exitCode": 1, "message": gate_word("BoundaryOpen", "it reached x")}},
+            Gate("BoundaryOpen", "it reached x", 0),
+            id="it lets nobody in",
+        ),
+        *(
+            pytest.param(
+                {"terminated": {"exitCode": 137, "reason": "OOMKilled", **message}},
+                Gate("Lost", SPEECHLESS, 0),
+                id=f"it says {message.get('message', 'nothing')}",
+            )
+            for message in ({}, {"message": "Traceback"}, {"message": "[]"}, {"message": "{}"})
+        ),
+    ],
+)
+def test_the_last_word_of_a_netgate(state: dict[str, Any], expected: Gate | None):
+    pod = observed.read_pod(make_pod(initContainerStatuses=netgate(**state)))
+
+    assert pod.gate == expected

@@ -25,9 +25,13 @@ from factories import (
     FINISHED,
     STARTED,
     agent,
+    gate_word,
     make_observed,
     make_pod,
     make_run,
+    netgate,
+    running_pod,
+    shut,
     terminated,
 )
 
@@ -257,3 +261,46 @@ def test_an_agent_that_completed_needs_its_input_no_more():
     pod = make_pod(phase="Succeeded", containerStatuses=statuses)
 
     assert reason_of(decide(make_observed(WITH_SETTINGS, pod)))[0] == "Completed"
+
+
+NO_CANARY = (
+    "`anchorhold-canary` in `anchorhold-system` does not answer the controller, so that the "
+    "silence around a cell would prove nothing"
+)
+
+
+def test_no_cell_is_made_while_the_canary_is_dead():
+    decided = decide(make_observed(canary_answers=False))
+
+    assert decided == Plan(
+        status=said("Pending", NO_CANARY, "True", "Unknown"),
+        look_again=2.0,
+    )
+
+
+def test_a_run_that_waits_for_its_turn_is_not_bothered_with_the_canary():
+    decided = decide(make_observed(canary_answers=False, place=2))
+
+    assert decided.status is not None
+    assert reason_of(decided)[0] == "Queued"
+
+
+def test_what_the_netgate_saw_is_recorded():
+    pod = running_pod() | {}
+    word = gate_word(openMilliseconds=31)
+    pod["status"]["initContainerStatuses"] = netgate(terminated={"exitCode": 0, "message": word})
+
+    decided = decide(make_observed(pod=pod))
+
+    assert decided.status is not None
+    assert decided.status["boundary"] == {"verified": True, "openMilliseconds": 31}
+
+
+def test_a_boundary_that_stayed_open_is_recorded():
+    pod = make_pod(phase="Failed", initContainerStatuses=shut("BoundaryOpen", "it reached x"))
+
+    decided = decide(make_observed(pod=pod))
+
+    assert decided.status is not None
+    assert reason_of(decided) == ("BoundaryOpen", "it reached x")
+    assert decided.status["boundary"] == {"verified": False, "openMilliseconds": 0}

@@ -163,6 +163,13 @@ def test_pure_code_neither_reads_nor_runs_anything(path: Path):
     assert not clocks
 
 
+@by_path(sorted((PACKAGE / "inside").glob("*.py")))
+def test_what_runs_in_a_cell_needs_the_standard_library_alone(path: Path):
+    roots = {module.partition(".")[0] for module in imported(path)}
+
+    assert roots <= {"anchorhold", *sys.stdlib_module_names}
+
+
 @by_path(MODULES)
 def test_a_file_is_short_enough_to_be_read_at_once(path: Path):
     assert lines(path) <= MAX_FILE_LINES

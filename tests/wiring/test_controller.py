@@ -20,7 +20,6 @@ from wiring import fakeapi
 
 NAMESPACE = "team-a"
 IMAGE = "registry.example.com/agent@sha256:" + "a" * 64
-SITE = Site(image="registry.example.com/anchorhold@sha256:" + "e" * 64)
 Manifest = dict[str, Any]
 # What Kopf itself says goes by the controller's logs; a watch that is cut is nothing to fail on.
 SECONDS = 20
@@ -74,12 +73,18 @@ def run(name: str, **spec: object) -> Manifest:
     }
 
 
+def site(url: str) -> Site:
+    """The installation. Whatever listens will do for a canary."""
+    image = "registry.example.com/anchorhold@sha256:" + "e" * 64
+    return Site(image=image, canary=url.rpartition("/")[2], closed=())
+
+
 def in_a_thread(group: asyncio.TaskGroup, url: str, port: int) -> threading.Event:
     """Start the controller in a loop of its own, as Kopf ends whatever else is in its loop."""
     stop = threading.Event()
 
     def operate() -> None:
-        asyncio.run(program.operate(client.Server(url), SITE, port, stop))
+        asyncio.run(program.operate(client.Server(url), site(url), port, stop))
 
     group.create_task(asyncio.to_thread(operate))
     return stop
@@ -460,7 +465,7 @@ async def test_a_namespace_that_is_not_bound_any_more_is_left(
 ):
     """At the next list of all runs, its Pods are not watched any longer."""
     cluster.onboard()
-    view = View(kube, lambda _: None, random.Random(1), SITE)  # noqa: S311
+    view = View(kube, lambda _: None, random.Random(1), site(cluster.api.url))  # noqa: S311
     start(view.run(lambda: None))
     await cluster.api.wait(lambda: cluster.api.watching("pods"), SECONDS)
     for name in names.LIMITS_POLICIES + names.FLOOR_POLICIES:

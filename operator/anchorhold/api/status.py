@@ -48,6 +48,8 @@ class Reason(StrEnum):
     """The agent used more memory than its limit."""
     DISK_EXCEEDED = "DiskExceeded"
     """The agent wrote more than its workspace or its ephemeral storage may hold."""
+    BOUNDARY_OPEN = "BoundaryOpen"
+    """The cell could reach what no cell may reach, or is not isolated: the agent did not start."""
     IMAGE_UNAVAILABLE = "ImageUnavailable"
     """The node could not get an image."""
     INPUT_MISSING = "InputMissing"
@@ -147,6 +149,15 @@ class Result(Type):
     """'sha256:' of `message`."""
 
 
+class Boundary(Type):
+    """What the netgate saw from inside the cell, before the agent was let in."""
+
+    verified: bool
+    """Whether nothing answered in the end: the API server, the node's kubelet, the canary."""
+    open_milliseconds: int = Field(ge=0, le=86_400_000)
+    """When something answered last, in milliseconds after the netgate began; 0: never."""
+
+
 class AgentRunStatus(Type):
     """What Anchorhold has seen of the run. Only Anchorhold writes it."""
 
@@ -168,6 +179,8 @@ class AgentRunStatus(Type):
     """The cell's Pod."""
     node_name: str = Field(default="", max_length=253)
     """The node it ran on."""
+    boundary: Boundary | None = None
+    """What the netgate saw."""
     start_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     """When the agent started."""
     completion_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})

@@ -1,7 +1,7 @@
 """The cell: one literal Pod, complete, without a branch that could leave something out."""
 
 from anchorhold import names
-from anchorhold.cell import metadata
+from anchorhold.cell import metadata, netgate
 from anchorhold.policy import quantity
 from anchorhold.policy.grant import Grant, GrantedInput, Source
 
@@ -41,6 +41,7 @@ def pod(grant: Grant) -> metadata.Manifest:
                 "supplementalGroupsPolicy": "Strict",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
+            "initContainers": [netgate.container(grant, security(), readings(grant))],
             "containers": [agent(grant)],
             "volumes": [
                 {"name": "task", "configMap": {"name": name, "optional": False}},
@@ -53,7 +54,7 @@ def pod(grant: Grant) -> metadata.Manifest:
 
 
 def agent(grant: Grant) -> metadata.Manifest:
-    """The only container: the agent, which is expected to be hostile."""
+    """The agent, which is expected to be hostile."""
     spec = grant.request.spec
     resources = {
         "cpu": grant.effective.cpu,
@@ -75,23 +76,35 @@ def agent(grant: Grant) -> metadata.Manifest:
         "resources": {"limits": resources, "requests": resources},
         "terminationMessagePath": names.RESULT_PATH,
         "terminationMessagePolicy": "File",
-        "securityContext": {
-            "privileged": False,
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": USER_ID,
-            "runAsGroup": USER_ID,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": security(),
         "volumeMounts": [
-            read_only("task", names.TASK_DIRECTORY),
             {"name": "workspace", "mountPath": names.WORKSPACE_DIRECTORY},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # a mount of the cell, not a file
-            *(input_mount(item) for item in grant.inputs),
+            *readings(grant),
         ],
     }
+
+
+def security() -> metadata.Manifest:
+    """What a container of a cell may do: nothing that needs a privilege."""
+    return {
+        "privileged": False,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "runAsUser": USER_ID,
+        "runAsGroup": USER_ID,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def readings(grant: Grant) -> list[metadata.Manifest]:
+    """What the agent reads, and the netgate before it."""
+    return [
+        read_only("task", names.TASK_DIRECTORY),
+        *(input_mount(item) for item in grant.inputs),
+    ]
 
 
 def literal(text: str) -> str:

@@ -26,6 +26,8 @@ NEVER_STARTED = {
     "ContainerCannotRun": (Reason.AGENT_FAILED, "the agent's program could not be started"),
     "ContainerStatusUnknown": (Reason.LOST, "the node lost track of the agent"),
 }
+# Why the netgate lets no agent start.
+GATE_REASONS = (Reason.BOUNDARY_OPEN, Reason.INPUT_MISSING)
 # The kubelet refuses a Pod that the scheduler gave it, for instance because the node just filled.
 REJECTIONS = ("OutOf", "Unexpected", "NodeAffinity", "Preempt")
 
@@ -98,6 +100,8 @@ def never_started(pod: Pod) -> Outcome:
     """The Pod is over and the agent never ran: say what kept it."""
     if pod.reason.startswith(REJECTIONS):
         return Outcome(Reason.UNSCHEDULABLE, f"the node refused the cell: {pod.message}")
+    if pod.gate is not None and pod.gate.reason in GATE_REASONS:
+        return Outcome(Reason(pod.gate.reason), pod.gate.message)
     ended = pod.termination
     if ended is not None and ended.reason in NEVER_STARTED:
         reason, words = NEVER_STARTED[ended.reason]
@@ -106,6 +110,8 @@ def never_started(pod: Pod) -> Outcome:
     if waiting is not None:
         return waiting
     words = ": ".join(filter(None, (pod.reason, pod.message)))
+    if not words and pod.gate is not None:
+        words = pod.gate.message
     return Outcome(Reason.LOST, f"the agent never started: {words or 'the node does not say why'}")
 
 

@@ -1,7 +1,7 @@
 """What the controller sees: slim, frozen views of runs and Pods, read once at the edge."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,8 @@ from anchorhold.policy.grant import BoundPolicy, Refusal, Request, Site
 
 Document = Mapping[str, Any]
 Key = tuple[str, str]
+# The reason of a netgate that gave none.
+SPEECHLESS = "Lost"
 # What a time that was never set looks like: containerd's zero, and our schema's default.
 EPOCH = "1970-01-01T00:00:00Z"
 
@@ -55,6 +57,18 @@ class Termination:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """The netgate's last word: why the agent may not start, empty if it may.
+
+    `open_milliseconds` is when something that must not answer the cell answered last.
+    """
+
+    reason: str
+    message: str
+    open_milliseconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """A cell's Pod. `obstacle` is what the scheduler or the kubelet waits for, if it says so."""
 
@@ -72,6 +86,7 @@ class Pod:
     record: Document
     obstacle: str
     obstacle_message: str
+    gate: Gate | None
     running_since: str | None
     termination: Termination | None
 
@@ -88,6 +103,7 @@ class Observed:
     `watched` says that the namespace is bound and its Pods are watched, `sees_pods` that they have
     been listed, `vanished` that the controller made the cell and the cell is gone. `place` counts
     what goes before this run: unfinished runs, and cells of others that still live.
+    `canary_answers` is whether the canary can be reached from outside.
     """
 
     run: Run
@@ -99,6 +115,7 @@ class Observed:
     config_maps: Mapping[str, ConfigMapFacts]
     place: int
     site: Site
+    canary_answers: bool
     now: datetime
 
 
@@ -133,8 +150,10 @@ def read_pod(document: Document) -> Pod:
     """The view of a cell's Pod. One that lost its owner has an empty owner."""
     metadata, status = document["metadata"], document.get("status") or {}
     owner: Document = next(iter(metadata.get("ownerReferences") or ()), {})
-    state = agent_state(status)
-    obstacle, obstacle_message = read_obstacle(status, state.get("waiting"))
+    gate = container_state(status.get("initContainerStatuses"), names.NETGATE_CONTAINER)
+    state = container_state(status.get("containerStatuses"), names.AGENT_CONTAINER)
+    waiting = gate.get("waiting") or state.get("waiting")
+    obstacle, obstacle_message = read_obstacle(status, waiting)
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -150,16 +169,27 @@ def read_pod(document: Document) -> Pod:
         record=read_record(metadata.get("annotations") or {}),
         obstacle=obstacle,
         obstacle_message=obstacle_message,
+        gate=read_gate(gate.get("terminated")),
         running_since=(state.get("running") or {}).get("startedAt"),
         termination=read_termination(state.get("terminated")),
     )
 
 
-def agent_state(status: Document) -> Document:
-    """The state of the agent's container: waiting, running or terminated."""
-    containers = status.get("containerStatuses") or ()
-    states = (c["state"] for c in containers if c["name"] == names.AGENT_CONTAINER)
-    return next(states, {})
+def container_state(statuses: Sequence[Document] | None, name: str) -> Document:
+    """The state of one container: waiting, running or terminated."""
+    return next((status["state"] for status in statuses or () if status["name"] == name), {})
+
+
+def read_gate(terminated: Document | None) -> Gate | None:
+    """What the netgate said. One that was ended before it could speak has let nobody in."""
+    if terminated is None:
+        return None
+    try:
+        said = json.loads(terminated.get("message", ""))
+        return Gate(str(said["reason"]), str(said["message"]), int(said["openMilliseconds"]))
+    except (KeyError, TypeError, ValueError):
+        words = f"{terminated.get('reason', '')}, exit code {terminated['exitCode']}"
+        return Gate(SPEECHLESS, f"the netgate ended without a word: {words}", 0)
 
 
 def read_termination(terminated: Document | None) -> Termination | None:

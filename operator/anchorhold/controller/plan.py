@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, assert_never
 
+from anchorhold import names
 from anchorhold.api.status import Reason
 from anchorhold.controller import ending, record, stopping
 from anchorhold.controller.observed import Observed, Pod, Run, has_ended, moment
@@ -21,6 +22,10 @@ START_SECONDS = 60.0
 SCHEDULE_SECONDS = 180.0
 # How often to look for what nobody tells us of.
 LOOK_SECONDS = 2.0
+NO_CANARY = (
+    f"`{names.CANARY}` in `{names.SYSTEM_NAMESPACE}` does not answer the controller, so that the "
+    "silence around a cell would prove nothing"
+)
 # What may still turn up in that time: a ConfigMap or a binding that is applied after the run.
 PASSING = (Reason.INPUT_MISSING, Reason.NOT_ONBOARDED)
 
@@ -115,6 +120,9 @@ def take_turn(observed: Observed, grant: Grant, policies: tuple[BoundPolicy, ...
     active, queued = queueing.bounds(policies)
     turn = queueing.turn(observed.place, policies)
     match turn:
+        case queueing.Turn.NOW if not observed.canary_answers:
+            waiting = record.report(observed, Reason.PENDING, NO_CANARY, accepted="True")
+            return Plan(status=waiting, look_again=LOOK_SECONDS)
         case queueing.Turn.NOW:
             return Plan(launch=grant)
         case queueing.Turn.LATER:

@@ -32,6 +32,9 @@ def of_pod(pod: Pod) -> dict[str, Any]:
     facts: dict[str, Any] = {**pod.record, "podName": pod.name}
     if pod.node:
         facts["nodeName"] = pod.node
+    if pod.gate is not None:
+        verified, milliseconds = not pod.gate.reason, pod.gate.open_milliseconds
+        facts["boundary"] = {"verified": verified, "openMilliseconds": milliseconds}
     ended = pod.termination
     if (started := ended.started if ended is not None else pod.running_since) is not None:
         facts["startTime"] = started

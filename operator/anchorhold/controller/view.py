@@ -13,6 +13,7 @@ import aiohttp
 from anchorhold import names
 from anchorhold.cluster import client, informer, paths
 from anchorhold.controller import ending
+from anchorhold.controller.canary import Canary
 from anchorhold.controller.observed import Key, Observed, Pod, Run, read_pod
 from anchorhold.controller.runs import Cells, Runs
 from anchorhold.policy import digest, fence
@@ -44,6 +45,7 @@ class View:
         self._jitter = jitter
         self._group = asyncio.TaskGroup()
         self._look_at = look_at
+        self.canary = Canary(site.canary)
         self.runs = Runs()
         self.launched: dict[Key, str] = {}
         self.cells = Cells()
@@ -67,6 +69,8 @@ class View:
         nothing may be decided.
         """
         async with self._group as group:
+            await self.canary.ask()
+            group.create_task(self.canary.watch())
             for source in (self.policies, self.admission, self.bindings):
                 group.create_task(source.run(self._jitter))
                 await source.synced.wait()
@@ -126,6 +130,7 @@ class View:
             policies=self.policies_of(run.key[0]) if pod is None else self.holding(run.key[0]),
             config_maps=await self._config_maps(run, pod),
             site=self._site,
+            canary_answers=self.canary.answers,
             place=0 if run.finished else self._place_of(run),
             now=now,
         )

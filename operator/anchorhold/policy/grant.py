@@ -50,10 +50,13 @@ class GrantedInput:
 class Site:
     """What this installation puts into every cell, whatever its policy: set by the chart.
 
-    `image` is our own image, by digest.
+    `image` is our own image, by digest. No cell may reach `canary`, 'host:port', which is ours, or
+    any of `closed`, which are the admin's.
     """
 
     image: str
+    canary: str
+    closed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

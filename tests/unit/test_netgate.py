@@ -1,0 +1,175 @@
+"""What runs in a cell before the agent: what it compares, what it tries, what it says."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from anchorhold.inside import boundary, netgate
+from anchorhold.policy import digest
+
+NOWHERE = {
+    "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+    "KUBERNETES_SERVICE_PORT": "1",
+    "ANCHORHOLD_NODE_ADDRESSES": "127.0.0.1",
+    "ANCHORHOLD_CANARY": "127.0.0.1:1",
+    "ANCHORHOLD_CLOSED": "",
+    "ANCHORHOLD_DIGESTS": "{}",
+    "ANCHORHOLD_ISOLATION": "RuntimeClass",
+}
+
+
+@pytest.fixture
+def listener() -> Iterator[str]:
+    """Something that answers."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture(autouse=True)
+def _alone_and_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the machine's own network is tried, and nobody waits."""
+    monkeypatch.setattr(boundary, "link_local", set)
+    monkeypatch.setattr(boundary, "heard", lambda *_: set())
+    monkeypatch.setattr(netgate, "PATIENCE_SECONDS", 0.0)
+
+
+def mount(folder: Path, **files: str) -> Path:
+    """A ConfigMap as the kubelet mounts it: behind two links."""
+    content = folder / "..2026_01_01"
+    for name, text in files.items():
+        path = content / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    (folder / "..data").symlink_to(content.name)
+    for path in content.iterdir():
+        (folder / path.name).symlink_to(f"..data/{path.name}")
+    return folder
+
+
+def test_a_mounted_folder_has_the_digest_that_the_controller_reckons(tmp_path: Path):
+    found = netgate.digest_of(mount(tmp_path, a="1", folder__b="ö"))
+
+    assert found == digest.of_files({"a": b"1", "folder/b": "ö".encode()})
+
+
+def test_a_plain_folder_has_it_too(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b"1")
+
+    assert netgate.digest_of(tmp_path) == digest.of_files({"a": b"1"})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"a": "2"}, id="other content"),
+        pytest.param({"b": "1"}, id="another name"),
+        pytest.param({"a": "1", "b": ""}, id="one more file"),
+        pytest.param({}, id="nothing"),
+    ],
+)
+def test_an_agent_never_sees(tmp_path: Path, changed: dict[str, str]):
+    folder = tmp_path / "settings"
+    (folder / "..2026_01_01").mkdir(parents=True)
+    digests = {str(mount(folder, **changed)): digest.of_files({"a": b"1"})}
+
+    verdict = netgate.judge({**NOWHERE, "ANCHORHOLD_DIGESTS": json.dumps(digests)})
+
+    assert verdict["reason"] == "InputMissing"
+    assert verdict["message"] == f"the content of '{folder}' is not what was granted"
+
+
+def test_an_agent_starts_where_all_is_as_granted_and_nothing_answers(tmp_path: Path):
+    digests = {str(mount(tmp_path, a="1")): digest.of_files({"a": b"1"})}
+
+    verdict = netgate.judge({**NOWHERE, "ANCHORHOLD_DIGESTS": json.dumps(digests)})
+
+    assert verdict == {"reason": "", "message": "", "openMilliseconds": 0}
+
+
+@pytest.mark.parametrize("who", ["ANCHORHOLD_CANARY", "ANCHORHOLD_CLOSED"])
+def test_an_agent_never_starts_where_something_answers(listener: str, who: str):
+    verdict = netgate.judge({**NOWHERE, who: listener})
+
+    assert verdict["reason"] == "BoundaryOpen"
+    assert verdict["message"] == f"the cell could reach {listener}"
+    assert verdict["openMilliseconds"] > 0
+
+
+def test_an_agent_starts_once_the_fence_is_up(listener: str, monkeypatch: pytest.MonkeyPatch):
+    """Something answers in the first round, and never again."""
+    answers = iter([[listener]])
+    monkeypatch.setattr(netgate, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(boundary, "answering", lambda _: next(answers, []))
+
+    verdict = netgate.judge(NOWHERE)
+
+    assert verdict["reason"] == ""
+    assert verdict["openMilliseconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "reason"),
+    [("0 0 4294967295", "BoundaryOpen"), ("0 1234567 65536", "")],
+    ids=["ignores user namespaces", "makes them"],
+)
+def test_an_agent_asks_for_a_user_namespace_of_a_runtime_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid_map: str, reason: str
+):
+    (tmp_path / "uid_map").write_text(f"{uid_map}\n", encoding="ascii")
+    monkeypatch.setattr(netgate, "UID_MAP", tmp_path / "uid_map")
+
+    verdict = netgate.judge({**NOWHERE, "ANCHORHOLD_ISOLATION": "UserNamespace"})
+
+    assert verdict["reason"] == reason
+
+
+@pytest.mark.parametrize(("what", "code"), [("127.0.0.1:1", 0), ("listener", 1)])
+def test_a_netgate_says_what_it_saw_and_ends(
+    what: str, code: int, listener: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(netgate, "LAST_WORD", tmp_path / "word")
+    for name, value in {**NOWHERE, "ANCHORHOLD_CANARY": what.replace("listener", listener)}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit) as ended:
+        netgate.main()
+
+    assert ended.value.code == code
+    said = json.loads((tmp_path / "word").read_text(encoding="ascii"))
+    assert bool(said["reason"]) == bool(code)
+
+
+def test_all_that_the_environment_names_is_tried():
+    environment = {
+        **NOWHERE,
+        "KUBERNETES_SERVICE_HOST": "10.96.0.1",
+        "KUBERNETES_SERVICE_PORT": "443",
+        "ANCHORHOLD_NODE_ADDRESSES": "192.0.2.7,2001:db8::7",
+        "ANCHORHOLD_CANARY": "10.96.0.20:8443",
+        "ANCHORHOLD_CLOSED": "192.0.2.10:6443 [2001:db8::10]:6443",
+    }
+
+    assert boundary.addresses(environment) == [
+        ("10.96.0.1", 443),
+        ("192.0.2.7", 6443),
+        ("192.0.2.7", 10250),
+        ("2001:db8::7", 6443),
+        ("2001:db8::7", 10250),
+        ("10.96.0.20", 8443),
+        ("192.0.2.10", 6443),
+        ("2001:db8::10", 6443),
+    ]
+
+
+@pytest.mark.parametrize("missing", sorted(NOWHERE))
+def test_a_netgate_that_is_not_told_all_lets_nobody_in(missing: str):
+    with pytest.raises(KeyError):
+        netgate.judge({name: value for name, value in NOWHERE.items() if name != missing})
+
+
+def test_a_link_local_address_is_made_of_the_hardware_address():
+    assert boundary.from_hardware("52:74:f2:b1:a8:7f") == "fe80::5074:f2ff:feb1:a87f"
