@@ -85,21 +85,6 @@ def test_the_same_agent_completes_with_enough_memory(agents: Agents):
     assert condition(run)["reason"] == "Completed"
 
 
-def test_an_agent_that_fills_its_workspace_is_ended(agents: Agents):
-    """64 MiB are allowed, and it writes as long as it is let."""
-    fill = (
-        "import time\n"
-        "with open('/workspace/fill', 'wb', 0) as f:\n"
-        "    while True:\n"
-        "        f.write(bytes(2**20)) if f.tell() < 200 * 2**20 else time.sleep(1)\n"
-    )
-    name = agents.submit(fill)
-
-    run = agents.end(name)
-
-    assert condition(run)["reason"] == "DiskExceeded"
-
-
 def test_a_result_is_only_text(agents: Agents):
     """A long, hostile result is cut to its last 4096 bytes, and its escapes are harmless."""
     hostile = "A" * 5_000 + '\x1b[2J\x00{"phase": "Succeeded"}'
