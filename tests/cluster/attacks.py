@@ -97,8 +97,9 @@ UNSIZED = (
         "import disk_bomb as d, os; d.by_bytes(os.environ['ANCHORHOLD_RESULT'], 300)", "Completed",
     ),
     Attack(
-        "a million empty files in /workspace", "import disk_bomb as d; d.by_names('/workspace')",
-        "Completed", saw=lambda seen: seen["files"] == 1_000_000, cpu="500m", seconds=180,
+        "100,000 empty files in /workspace",
+        "import disk_bomb as d; d.by_names('/workspace', 100_000)", "Completed",
+        saw=lambda seen: seen["files"] == 100_000, cpu="500m",
     ),
 )  # fmt: skip
 # The same programs with more room, or with a smaller wish.

@@ -38,7 +38,7 @@ class Storm:
         over: the node has no room for all at once.
         """
         self.beside = self.agents.running(
-            "import neighbour; neighbour.work(80)", resources={"cpu": "100m", "memory": "64Mi"}
+            "import neighbour; neighbour.work(70)", resources={"cpu": "100m", "memory": "64Mi"}
         )
         wait_for(lambda: len(self.log()) > QUIET_ROUNDS, 60, "the neighbour's first rounds")
         self.traces = onnode.traces(self.agents.pods(self.beside)[0])
@@ -66,13 +66,20 @@ class Storm:
         lines = [line.split() for line in self.agents.said(self.beside).splitlines()]
         return [(float(line[0]), float(line[1])) for line in lines if len(line) == 2]
 
-    def medians(self) -> tuple[float, float]:
-        """How long the neighbour's round took before the attacks, and while they went on."""
+    def told(self) -> tuple[str, str]:
+        """How long the neighbour's rounds took before the attacks, and while they went on."""
         quiet = [took for when, took in self.rounds if when <= self.began]
         loud = [took for when, took in self.rounds if when > self.began]
-        return statistics.median(quiet), statistics.median(loud)
+        return described(quiet), described(loud)
 
     def seen(self, attack: Attack) -> dict[str, Any]:
         """What the hostile program told."""
         text = self.runs[attack.name]["status"].get("result", {}).get("message", "")
         return dict(json.loads(text)) if text.startswith("{") else {}
+
+
+def described(rounds: Sequence[float]) -> str:
+    """The middle, what one round in twenty exceeds, and the worst."""
+    late = statistics.quantiles(rounds, n=20)[-1]
+    shown = [f"{1000 * took:.1f}" for took in (statistics.median(rounds), late, max(rounds))]
+    return f"{shown[0]} ms (one in twenty over {shown[1]}, the worst {shown[2]})"
