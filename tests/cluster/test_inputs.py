@@ -160,7 +160,7 @@ def mighty_pod(image: str, folder: Path) -> Document:
 def test_no_trick_writes_to_what_was_given_read_only(
     place: str, tried: dict[str, dict[str, str]], tier: Tier, attempts: Attempts
 ):
-    """Thirty-four ways, on an input of each kind, on the task, and on a mount below a mount."""
+    """Thirty-six ways, on an input of each kind, on the task, and on a mount below a mount."""
     worked = [name for name, seen in tried[place].items() if seen == "ok"]
 
     assert worked == []

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import socket
 import stat
@@ -171,6 +172,22 @@ def in_kernel_key(marker: str) -> bool:
     return system_call(KEYCTL, KEYCTL_SEARCH, USER_KEYRING, b"user", marker.encode(), 0) >= 0
 
 
+def file_lock(_: str) -> None:
+    """A lock on a file of the image, which every run of it has."""
+    file = open(__file__)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    held.append(file)
+
+
+def in_file_lock(_: str) -> bool:
+    with open(__file__) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 LIBC_SHMAT = ctypes.CDLL(None, use_errno=True).shmat
 ELSEWHERE: dict[str, tuple[Callable[[str], object], Callable[[str], bool]]] = {
     "System V shared memory": (system_v_memory, in_system_v_memory),
@@ -179,5 +196,6 @@ ELSEWHERE: dict[str, tuple[Callable[[str], object], Callable[[str], bool]]] = {
     "a POSIX message queue": (posix_queue, in_posix_queue),
     "an abstract socket": (abstract_socket, in_abstract_socket),
     "the name of a daemon": (process_name, in_process_name),
+    "a lock on a file of the image": (file_lock, in_file_lock),
     "a key in the kernel": (kernel_key, in_kernel_key),
 }
