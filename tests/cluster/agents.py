@@ -115,6 +115,17 @@ class Agents:
         pods = self.admin.items("pods", self.namespace)
         return [p for p in pods if any(o["name"] == name for o in owners(p))]
 
+    def said(self, name: str) -> str:
+        """What a run's agent has printed so far."""
+        (pod,) = self.pods(name)
+        return self.admin("logs", pod["metadata"]["name"], "-n", self.namespace)
+
+    def shown(self, code: str, **spec: Any) -> Any:  # noqa: ANN401
+        """What a run that completes has printed, as JSON."""
+        run = self.end(name := self.submit(code, **spec))
+        assert condition(run)["reason"] == "Completed", (run["status"], self.said(name))
+        return json.loads(self.said(name))
+
     def remove_all(self) -> None:
         """Delete every run of this test, and wait until its cells are gone."""
         for name in self.submitted:

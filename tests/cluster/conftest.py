@@ -13,10 +13,12 @@ from agents import Agents, Controller, condition
 from attempts import Attempts
 from bad_input import LABELS, SHOWN_LATER, asked
 from bed.installation import CLUSTER, SYSTEM, Installation
-from bed.kube import Document, Kubectl, wait_for
+from bed.kube import Kubectl, wait_for
 from onenode import network
 from onenode.node import dead_components
 from tenants import Tenants, runtime_class, wide_policy
+from tiers import TIERS, Tier
+from volumes import claim_on, volume
 
 ATTEMPTS = pytest.StashKey[Attempts]()
 TENANT, PATIENT, AUTHOR = "team-test", "team-patient", "alice"
@@ -62,6 +64,14 @@ def kubectl(bed: Installation) -> Kubectl:
 def image(bed: Installation) -> str:
     """The test agent's image, by digest."""
     return bed.image("tests/agent", Path(__file__).parent / "agent")
+
+
+@pytest.fixture(scope="session")
+def image_with_volume(bed: Installation) -> str:
+    """The same agent in an image that declares a VOLUME."""
+    folder = Path(__file__).parent / "agent"
+    file = str(folder / "with-volume.Dockerfile")
+    return bed.image("tests/agent-with-volume", folder, "--file", file)
 
 
 @pytest.fixture(scope="session")
@@ -202,43 +212,29 @@ def claim(kubectl: Kubectl, tenant: str, gvisor_tenant: str) -> Iterator[str]:
         kubectl.delete("persistentvolume", f"tree-of-{namespace}", "", "--wait=false")
 
 
-def volume(name: str, namespace: str, path: str) -> Document:
-    """A PersistentVolume that is a folder of the node."""
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name},
-        "spec": {
-            "capacity": {"storage": "1Gi"},
-            "accessModes": ["ReadOnlyMany"],
-            "storageClassName": "",
-            "claimRef": {"namespace": namespace, "name": "tree"},
-            "hostPath": {"path": path, "type": "Directory"},
-        },
-    }
-
-
-def claim_on(volume_name: str, namespace: str) -> Document:
-    """A claim on that volume."""
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "tree", "namespace": namespace},
-        "spec": {
-            "accessModes": ["ReadOnlyMany"],
-            "storageClassName": "",
-            "volumeName": volume_name,
-            "resources": {"requests": {"storage": "1Gi"}},
-        },
-    }
-
-
 @pytest.fixture(scope="module")
 def tenants(bed: Installation, image: str) -> Iterator[Tenants]:
     """Onboards namespaces for one test module, and removes them after it."""
     found = Tenants(bed, image)
     yield found
     found.remove_all()
+
+
+@pytest.fixture(scope="session", params=TIERS, ids=str)
+def tier(request: pytest.FixtureRequest) -> Tier:
+    """How cells are kept apart from their node: what is tried holds in every tier."""
+    found: Tier = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def hostile(tier: Tier, bed: Installation, image: str, image_with_volume: str) -> Iterator[Agents]:
+    """Agents of one tier, in a namespace of their own; a module removes what it submits."""
+    tenants = Tenants(bed, image)
+    name = f"hostile-{tier}"
+    tenants.policy(tier.policy(name, image, image_with_volume))
+    yield tenants.onboard(name, name)
+    tenants.remove_all()
 
 
 @pytest.fixture(scope="session")

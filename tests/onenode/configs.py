@@ -107,7 +107,8 @@ def containerd(places: Places, programs: Mapping[str, Path]) -> str:
 
     `restrict_oom_score_adj`: where CAP_SYS_RESOURCE is missing nobody may lower that value, and no
     container would start. `netns_mounts_under_state_dir`: so that a Pod's network namespace is
-    ours by its path. NRI is off because its socket would be on the machine.
+    ours by its path. `ignore_image_defined_volumes`: because no limit holds in them. NRI is off
+    because its socket would be on the machine.
     """
     return f"""\
 version = 3
@@ -122,6 +123,7 @@ state = "{RUN}/containerd"
 
 [plugins.'io.containerd.cri.v1.runtime']
   restrict_oom_score_adj = true
+  ignore_image_defined_volumes = true
   netns_mounts_under_state_dir = true
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"

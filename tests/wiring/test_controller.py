@@ -417,7 +417,7 @@ async def test_a_config_map_in_the_way_of_the_skills_ends_the_run(cluster: Clust
         await cluster.until("a", "NameTaken")
 
     assert cluster.message("a") == f"ConfigMap '{name}' exists and does not belong to this run"
-    assert cluster.api.objects("pods") == []
+    assert cluster.cells() == []
 
 
 async def test_a_cell_that_somebody_deletes_is_never_made_again(cluster: Cluster):
