@@ -72,6 +72,7 @@ def test_a_running_cell_has_exactly_the_filter_of_the_profile(agents: Agents, at
         ("socket", (1, 1, 0), "ALLOW"),
         ("socket", (2, 1, 0), "ALLOW"),
         ("socket", (2, 2, 17), "ALLOW"),
+        ("socket", (2, 2, 136), "ALLOW"),
         ("socket", (2, 5, 132), "ERRNO(1)"),
         ("socket", (10, 1, 0), "ERRNO(97)"),
         ("socket", (16, 3, 0), "ALLOW"),

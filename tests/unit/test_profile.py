@@ -70,12 +70,12 @@ def test_clone_makes_no_namespace_and_clone3_falls_back_to_it():
 
 
 def test_sockets_are_of_three_families():
-    """UNIX, IPv4 with TCP or UDP, and netlink for routes; IPv6 is said to be absent."""
+    """UNIX, IPv4 with TCP, UDP or UDP-Lite, and netlink for routes; IPv6 is said to be absent."""
     unix, inet, inet6, netlink = 1, 2, 10, 16
     assert rules("socketpair", ALLOWED) == [{0: ("EQ", unix)}]
     assert rules("socket", ALLOWED) == [
         {0: ("EQ", unix)},
-        *({0: ("EQ", inet), 2: ("EQ", protocol)} for protocol in (0, 6, 17)),
+        *({0: ("EQ", inet), 2: ("EQ", protocol)} for protocol in (0, 6, 17, 136)),
         {0: ("EQ", netlink), 2: ("EQ", 0)},
     ]
     assert rules("socket", ANSWERED) == rules("socketpair", ANSWERED) == [{0: ("EQ", inet6)}]
