@@ -97,19 +97,6 @@ def test_a_policy_with_a_rule_of_the_gateway_is_taken(kubectl: Kubectl, tenant: 
     kubectl("replace", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(policy))
 
 
-@pytest.mark.parametrize(("field", "value"), [("isolation", "RuntimeClass"), ("seccomp", "Agent")])
-def test_a_policy_cannot_ask_for_a_wall_that_is_not_built_yet(
-    kubectl: Kubectl, tenant: str, field: str, value: str
-):
-    """Such a policy would promise what no cell has."""
-    policy = kubectl.get("agentpolicy", tenant, "anchorhold-policies")
-    assert policy is not None
-    policy["spec"][field] = value
-
-    with pytest.raises(RefusedError, match=f"'{value}' is not supported yet"):
-        kubectl("replace", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(policy))
-
-
 def test_bad_input_is_refused_with_the_controller_at_zero_replicas(
     agents: Agents, kubectl: Kubectl, controller: Controller
 ):

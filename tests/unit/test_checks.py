@@ -6,6 +6,7 @@ import pytest
 
 from anchorhold.api import policy as policy_api
 from anchorhold.api import run as run_api
+from anchorhold.api.policy import CLASS_RULE
 from anchorhold.api.status import Reason
 from anchorhold.policy import checks
 from anchorhold.policy.evaluate import ConfigMapFacts, evaluate
@@ -19,13 +20,12 @@ TAG = "registry.example/agent:latest"
 # A value of the type that a reserved field has; the others take any object.
 SOME_VALUE = {
     "skills": [{"name": "x"}],
-    "runtimeClassName": "gvisor",
 }
 
 
 def judge(spec: dict[str, Any], policy: dict[str, Any]) -> str | None:
     """The sentence of the refusal, or None for a grant."""
-    match evaluate(make_request(**spec), read_policies(policy), FACTS, SITE):
+    match evaluate(make_request(**spec), read_policies(policy), FACTS, {}, SITE):
         case Refusal(Reason.POLICY_REFUSED, message):
             return message.removesuffix(" (AgentPolicy 'default')")
         case Grant():
@@ -139,14 +139,14 @@ def test_a_run_that_asks_for_nothing_special_is_granted():
         pytest.param(
             {},
             {"isolation": "RuntimeClass"},
-            "`isolation` 'RuntimeClass' with `seccomp` 'RuntimeDefault' is not supported yet",
-            id="an isolation that is not built yet",
+            CLASS_RULE["message"],
+            id="a RuntimeClass without a name",
         ),
         pytest.param(
             {},
-            {"seccomp": "Agent"},
-            "`isolation` 'UserNamespace' with `seccomp` 'Agent' is not supported yet",
-            id="a seccomp profile that is not built yet",
+            {"runtimeClassName": "gvisor"},
+            CLASS_RULE["message"],
+            id="the name of a RuntimeClass beside user namespaces",
         ),
     ],
 )

@@ -111,7 +111,7 @@ def test_a_list_of_named_things_is_a_map(path: str, node: Node):
         assert node["x-kubernetes-list-type"] == "map"
         assert key in node["items"]["required"]
     named = node.get("items", {}).get("properties", {})
-    assert bool(keys) == bool({"name", "reference", "type"} & set(named))
+    assert bool(keys) == bool({"name", "reference", "type", "path"} & set(named))
 
 
 def test_the_columns_of_a_run():
