@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from anchorhold.api import policy, run, schema
+from anchorhold.api import egress, policy, run, schema
 from anchorhold.api.status import ConditionType
 from anchorhold.controller import status
 
@@ -181,9 +181,11 @@ def rules_of(name: str, path: str) -> dict[str, str]:
 RESERVED = [
     pytest.param(name, path, field, sentence, id=f"{name}:{path}.{field}")
     for name, path, table in (
-        ("agentruns.yaml", "spec", run.RESERVED),
         ("agentruns.yaml", "spec.inputs.items", run.RESERVED_INPUT),
+        ("agentruns.yaml", "spec.egress", egress.RESERVED_ASKED),
         ("agentpolicies.yaml", "spec", policy.RESERVED),
+        ("agentpolicies.yaml", "spec.egress", egress.RESERVED_EGRESS),
+        ("agentpolicies.yaml", "spec.egress.rules.items", egress.RESERVED_RULE),
     )
     for field, sentence in table.items()
 ]

@@ -18,7 +18,6 @@ CRDS = {"AgentRun": "agentruns", "AgentPolicy": "agentpolicies", "AgentSkill": "
 LAYERS = {"schema", "admission", "controller", "gateway", "pod"}
 RESERVED = {
     "AgentRun": {
-        *run.RESERVED,
         *(f"inputs[].{field}" for field in run.RESERVED_INPUT),
         *(f"egress.{field}" for field in egress.RESERVED_ASKED),
     },

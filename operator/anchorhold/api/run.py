@@ -96,7 +96,6 @@ class Resources(Type):
     """For instance '512Mi'."""
 
 
-RESERVED: dict[str, str] = {}
 # All but `cancel`; a field that is added to the spec without being added here fails a test.
 IMMUTABLE = (
     "task",
@@ -133,7 +132,6 @@ class AgentRunSpec(Type):
                 "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",
                 "`cancel` cannot be taken back: create a new run",
             ),
-            *refused(RESERVED),
         )
     )
 

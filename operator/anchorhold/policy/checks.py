@@ -25,7 +25,7 @@ def nothing_reserved_is_asked(asked: AgentRunSpec, _: AgentPolicySpec) -> str | 
     sentences = [first_reserved(item, run_api.RESERVED_INPUT) for item in asked.inputs]
     if asked.egress is not None:
         sentences.append(first_reserved(asked.egress, egress_api.RESERVED_ASKED))
-    return first_reserved(asked, run_api.RESERVED) or next(filter(None, sentences), None)
+    return next(filter(None, sentences), None)
 
 
 def nothing_reserved_is_set(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
