@@ -13,6 +13,8 @@ RUN python3 -m compileall -q /opt/anchorhold
 
 FROM ${BASE}
 COPY --from=build /opt/anchorhold /opt/anchorhold
+# For the survey: a node that honours this would honour an agent's too, and nothing would size it.
+VOLUME /opt/anchorhold/volume
 ENV PYTHONPATH=/opt/anchorhold PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 ENTRYPOINT ["python3", "-m", "anchorhold"]

@@ -17,7 +17,7 @@ ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))'),Tr
 $(error PYTHON is '$(PYTHON)', and must be Python 3.11 or newer)
 endif
 
-.PHONY: help bench env wheels envoy sdks gateway cluster down demo generate format lint unit wiring cluster-test long mutation wheel test clean
+.PHONY: help bench env wheels envoy sdks gateway cluster down demo generate format lint unit wiring cluster-test long work mutation wheel test clean
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -101,10 +101,13 @@ bench: env envoy ## what the gateway adds to a request, as ratios in one run
 	$(VENV)/python -m bench.gateway
 
 cluster-test: env cluster wheels envoy sdks ## runs, refusals, rights, both ways to install, on the real node
-	$(VENV)/python -m pytest --timeout 400 -m 'not long' tests/cluster
+	$(VENV)/python -m pytest --timeout 400 -m 'not long and not work' tests/cluster
 
-long: env cluster wheels ## what takes half an hour: changes that bite, tenancy, fairness, deleting
+long: env cluster wheels ## what takes half an hour: changes that bite, tenancy, fairness
 	$(VENV)/python -m pytest --timeout 400 -m long tests/cluster
+
+work: env cluster wheels ## CPython's tests, Node, git, C and Go with and without the seccomp profile
+	$(VENV)/python -m pytest -m work tests/cluster/test_work.py
 
 mutation: env cluster wheels ## take each admission rule away in turn: some example must notice
 	$(VENV)/python -c 'from bed.installation import Installation; Installation().controller()'
@@ -114,7 +117,7 @@ wheel: env ## build the wheel and import it alone
 	rm -rf dist && $(VENV)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
 	cd dist && PYTHONPATH="$$(echo *.whl)" ../$(VENV)/python -c 'import anchorhold.__main__'
 
-test: lint unit wiring gateway wheel cluster-test ## all but `long` and `mutation`; what to run before a commit
+test: lint unit wiring gateway wheel cluster-test ## all but `long`, `work` and `mutation`; what to run before a commit
 	$(PYTHON) -m onenode status
 
 clean: down ## remove what was made, but not what is cached outside

@@ -12,12 +12,14 @@ from typing import Any, TypeAlias
 
 from anchorhold import names
 from anchorhold.controller import observed
-from anchorhold.policy import fence
+from anchorhold.controller.sentinels import Lookout, Sentinel
+from anchorhold.policy import digest, fence, library
 from anchorhold.policy.evaluate import ConfigMapFacts, evaluate
-from anchorhold.policy.grant import BoundPolicy, Grant, Refusal, Request, Site
+from anchorhold.policy.grant import BoundPolicy, Grant, GrantedSkill, Refusal, Request, Site
 
 Document: TypeAlias = dict[str, Any]
 # The fixture `check_golden`: compares a manifest with a file of tests/golden/.
+Skills: TypeAlias = Mapping[str, GrantedSkill | Refusal]
 CheckGolden: TypeAlias = Callable[[str, Document], None]
 
 UID = "0f5a3c1e-7d0b-4a53-9d41-2b6f7c8e9a10"
@@ -28,12 +30,17 @@ IMAGE = "registry.example/agent@sha256:" + "a" * 64
 OTHER_IMAGE = "registry.example/other@sha256:" + "b" * 64
 DATA_IMAGE = "registry.example/data@sha256:" + "c" * 64
 
+# What a skill holds.
+READ_PDF = {"SKILL.md": "# Read a PDF\n", "scripts/read.py": "print('text')\n"}
+
 # What the chart says of the installation.
+PROFILE = "anchorhold/agent-0123456789abcdef.json"
 SITE = Site(
     image="registry.example/anchorhold@sha256:" + "e" * 64,
     canary="10.96.0.20:8443",
     closed=("192.0.2.10:6443",),
     gateways=1,
+    profile=PROFILE,
 )
 
 CREATED = "2026-01-01T00:00:00Z"
@@ -109,6 +116,33 @@ def make_policy(
     }
 
 
+def make_skill(
+    metadata: Document | None = None, /, *, files: Mapping[str, str] = READ_PDF, **spec: object
+) -> Document:
+    """An AgentSkill that alice reviewed, of these files, with their digest."""
+    return {
+        "apiVersion": "anchorhold.dev/v1alpha1",
+        "kind": "AgentSkill",
+        "metadata": {
+            "name": "read-pdf",
+            "namespace": "anchorhold-policies",
+            "annotations": {names.REVIEWED_BY_ANNOTATION: "alice"},
+            **(metadata or {}),
+        },
+        "spec": {
+            "description": "Reads the text of a PDF.",
+            "files": [{"path": path, "content": text} for path, text in files.items()],
+            "digest": digest.of_texts(files),
+            **spec,
+        },
+    }
+
+
+def read_skills(*documents: Document) -> Skills:
+    """AgentSkills by name, as they were read."""
+    return {d["metadata"]["name"]: library.read(d) for d in documents}
+
+
 def make_pod(metadata: Document | None = None, /, **status: object) -> Document:
     """The cell of `make_run()` on its node, with the record of what was granted."""
     return {
@@ -124,7 +158,13 @@ def make_pod(metadata: Document | None = None, /, **status: object) -> Document:
             "ownerReferences": [{"name": "review", "uid": UID, "controller": True}],
             **(metadata or {}),
         },
-        "spec": {"nodeName": "node-1", "activeDeadlineSeconds": 600},
+        "spec": {
+            "nodeName": "node-1",
+            "activeDeadlineSeconds": 600,
+            "securityContext": {
+                "seccompProfile": {"type": "Localhost", "localhostProfile": PROFILE}
+            },
+        },
         "status": {"phase": "Pending", **status},
     }
 
@@ -178,11 +218,11 @@ def make_grant(
     request: Request | None = None,
     policies: Sequence[BoundPolicy] = (),
     config_maps: Mapping[str, ConfigMapFacts] | None = None,
+    skills: Skills | None = None,
 ) -> Grant:
     """What `evaluate` grants; nothing else makes a Grant, a test neither."""
-    verdict = evaluate(
-        request or make_request(), policies or read_policies(), config_maps or {}, SITE
-    )
+    bound = policies or read_policies()
+    verdict = evaluate(request or make_request(), bound, config_maps or {}, skills or {}, SITE)
     assert isinstance(verdict, Grant), verdict
     return verdict
 
@@ -192,6 +232,11 @@ RECORD = {
     "policies": [{"name": "default", "uid": "policy-uid", "generation": 1}],
     "effective": make_grant().effective.model_dump(mode="json"),
 }
+
+
+def guarded(*more: Sentinel) -> Lookout:
+    """What the sentinels say where the cell's node is closed, and lacks nothing."""
+    return Lookout((Sentinel("node-1", ready=True, breach="", unenforced=[]), *more))
 
 
 def make_observed(
@@ -204,8 +249,10 @@ def make_observed(
         "vanished": False,
         "policies": read_policies(),
         "config_maps": {},
+        "skills": {},
         "site": SITE,
         "canary_answers": True,
+        "lookout": guarded(),
         "place": 0,
         "now": NOW,
         **more,

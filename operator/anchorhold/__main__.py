@@ -41,8 +41,9 @@ def site(environment: Mapping[str, str]) -> Site:
     service = names.CANARY.upper().replace("-", "_")
     canary = f"{environment[f'{service}_SERVICE_HOST']}:{environment[f'{service}_SERVICE_PORT']}"
     closed = tuple(environment["ANCHORHOLD_CLOSED"].split())
+    profile = environment["ANCHORHOLD_SECCOMP_PROFILE"]
     gateways = int(environment["ANCHORHOLD_GATEWAYS"])
-    return Site(environment["ANCHORHOLD_IMAGE"], canary, closed, gateways)
+    return Site(environment["ANCHORHOLD_IMAGE"], canary, closed, profile, gateways)
 
 
 def signing_key() -> bytes:
@@ -87,7 +88,8 @@ async def run_until_stopped(
 def is_healthy(loop: Loop) -> bool:
     """Whether the watches that decisions hang on are alive."""
     now = asyncio.get_running_loop().time()
-    sources = (loop.view.policies, loop.view.bindings, loop.view.admission)
+    view = loop.view
+    sources = (view.policies, view.skills, view.bindings, view.admission, view.sentinels)
     return all(
         now - source.last_activity < SILENT_SECONDS for source in sources if source.synced.is_set()
     )

@@ -17,6 +17,13 @@ GATEWAY = "gateway"
 GATEWAY_PORT = 8080
 COMPONENT_LABEL = f"{GROUP}/component"
 POD_NAME_LABEL = "statefulset.kubernetes.io/pod-name"
+SENTINEL_NAMESPACE = "anchorhold-sentinel"
+SENTINEL = "anchorhold-sentinel"
+
+# What the sentinels are found by, and the containers of each.
+SENTINEL_LABEL = f"{GROUP}/component=sentinel"
+SENTINEL_CONTAINER = "sentinel"
+SURVEY_CONTAINER = "survey"
 
 # Labels and annotations, on cells and what belongs to them.
 RUN_LABEL = f"{GROUP}/run"
@@ -24,6 +31,7 @@ GRANT_ANNOTATION = f"{GROUP}/grant"
 EFFECTIVE_ANNOTATION = f"{GROUP}/effective"
 RULES_ANNOTATION = f"{GROUP}/rules"
 REQUESTED_BY_ANNOTATION = f"{GROUP}/requested-by"
+REVIEWED_BY_ANNOTATION = f"{GROUP}/reviewed-by"
 TENANT_LABEL = f"{GROUP}/tenant"
 # Kubernetes sets it on every namespace, and nobody can change it.
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
@@ -62,6 +70,8 @@ CURRENT_KEY, PREVIOUS_KEY = "current", "previous"
 TASK_DIRECTORY = "/run/anchorhold"
 TASK_KEY = "task"
 INPUTS_DIRECTORY = "/inputs"
+SKILLS_DIRECTORY = "/skills"
+SKILLS_INDEX = "INDEX.md"
 WORKSPACE_DIRECTORY = "/workspace"
 RESULT_PATH = "/dev/termination-log"
 RESULT_VARIABLE = "ANCHORHOLD_RESULT"

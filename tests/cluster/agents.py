@@ -8,9 +8,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from bed.kube import Document, Kubectl, RefusedError, wait_for
 
 _numbers = itertools.count(1)
+both_tiers = pytest.mark.parametrize("agents", ["UserNamespace", "RuntimeClass"], indirect=True)
 SECONDS = 90
 SLEEP = "import time; time.sleep(600)"
 RUN_THE_TASK = "exec(open('/run/anchorhold/task').read())"
@@ -111,6 +114,17 @@ class Agents:
         """The Pods that belong to the run of this name, by owner."""
         pods = self.admin.items("pods", self.namespace)
         return [p for p in pods if any(o["name"] == name for o in owners(p))]
+
+    def said(self, name: str) -> str:
+        """What a run's agent has printed so far."""
+        (pod,) = self.pods(name)
+        return self.admin("logs", pod["metadata"]["name"], "-n", self.namespace)
+
+    def shown(self, code: str, **spec: Any) -> Any:  # noqa: ANN401
+        """What a run that completes has printed, as JSON."""
+        run = self.end(name := self.submit(code, **spec))
+        assert condition(run)["reason"] == "Completed", (run["status"], self.said(name))
+        return json.loads(self.said(name))
 
     def remove_all(self) -> None:
         """Delete every run of this test, and wait until its cells are gone."""

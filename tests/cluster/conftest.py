@@ -13,13 +13,16 @@ from agents import Agents, Controller, condition
 from attempts import Attempts
 from bad_input import LABELS, SHOWN_LATER, asked
 from bed.installation import CLUSTER, SYSTEM, Installation
-from bed.kube import Document, Kubectl, wait_for
+from bed.kube import Kubectl, wait_for
 from onenode import network
 from onenode.node import dead_components
-from tenants import Tenants, wide_policy
+from tenants import Tenants, runtime_class, wide_policy
+from tiers import TIERS, Tier
+from volumes import claim_on, volume
 
 ATTEMPTS = pytest.StashKey[Attempts]()
 TENANT, PATIENT, AUTHOR = "team-test", "team-patient", "alice"
+GVISOR, GVISOR_TENANT = "gvisor", "team-gvisor"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,6 +64,14 @@ def kubectl(bed: Installation) -> Kubectl:
 def image(bed: Installation) -> str:
     """The test agent's image, by digest."""
     return bed.image("tests/agent", Path(__file__).parent / "agent")
+
+
+@pytest.fixture(scope="session")
+def image_with_volume(bed: Installation) -> str:
+    """The same agent in an image that declares a VOLUME."""
+    folder = Path(__file__).parent / "agent"
+    file = str(folder / "with-volume.Dockerfile")
+    return bed.image("tests/agent-with-volume", folder, "--file", file)
 
 
 @pytest.fixture(scope="session")
@@ -112,10 +123,43 @@ def submitted(
         kubectl.delete("agentrun", name, namespace)
 
 
+@pytest.fixture(scope="session")
+def gvisor(kubectl: Kubectl) -> Iterator[str]:
+    """The RuntimeClass of the node's second runtime."""
+    kubectl.apply(runtime_class(GVISOR, "runsc"))
+    yield GVISOR
+    kubectl.delete("runtimeclass", GVISOR)
+
+
+@pytest.fixture(scope="session")
+def gvisor_tenant(bed: Installation, author: Kubectl, image: str, gvisor: str) -> str:
+    """A namespace of the same author's, whose policy has gVisor keep its cells apart."""
+    written = wide_policy(GVISOR_TENANT, image)
+    written["spec"] |= {"isolation": "RuntimeClass", "runtimeClassName": gvisor}
+    bed.kubectl.apply(written)
+    bed.tenant(GVISOR_TENANT, GVISOR_TENANT, authors=(AUTHOR,))
+    Agents(author, bed.kubectl, GVISOR_TENANT, image).until_admitted()
+    return GVISOR_TENANT
+
+
 @pytest.fixture
-def agents(author: Kubectl, kubectl: Kubectl, tenant: str, image: str) -> Iterator[Agents]:
-    """Submits runs, and removes them after the test."""
-    found = Agents(author, kubectl, tenant, image)
+def agents(
+    author: Kubectl, kubectl: Kubectl, tenant: str, image: str, request: pytest.FixtureRequest
+) -> Iterator[Agents]:
+    """Submits runs, and removes them after the test; `both_tiers` says under which isolation."""
+    under_gvisor = getattr(request, "param", "UserNamespace") == "RuntimeClass"
+    namespace = request.getfixturevalue("gvisor_tenant") if under_gvisor else tenant
+    found = Agents(author, kubectl, namespace, image)
+    yield found
+    found.remove_all()
+
+
+@pytest.fixture
+def under_gvisor(
+    author: Kubectl, kubectl: Kubectl, gvisor_tenant: str, image: str
+) -> Iterator[Agents]:
+    """Submits runs that gVisor keeps apart, and removes them after the test."""
+    found = Agents(author, kubectl, gvisor_tenant, image)
     yield found
     found.remove_all()
 
@@ -137,61 +181,35 @@ def _every_component_lives() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def settings(author: Kubectl, tenant: str) -> Iterator[str]:
-    """An immutable ConfigMap of the author's."""
-    made = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "settings", "namespace": tenant},
-        "immutable": True,
-        "data": {"key": "value"},
-    }
-    author.apply(made)
+def settings(author: Kubectl, tenant: str, gvisor_tenant: str) -> Iterator[str]:
+    """An immutable ConfigMap of the author's, in each of his namespaces."""
+    for namespace in (tenant, gvisor_tenant):
+        made = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "settings", "namespace": namespace},
+            "immutable": True,
+            "data": {"key": "value"},
+        }
+        author.apply(made)
     yield "settings"
-    author.delete("configmap", "settings", tenant)
+    for namespace in (tenant, gvisor_tenant):
+        author.delete("configmap", "settings", namespace)
 
 
 @pytest.fixture(scope="session")
-def claim(kubectl: Kubectl, tenant: str) -> Iterator[str]:
-    """A claim on a volume that an administrator has filled."""
+def claim(kubectl: Kubectl, tenant: str, gvisor_tenant: str) -> Iterator[str]:
+    """A claim on a volume that an administrator has filled, in each of the author's namespaces."""
     folder = CLUSTER / "volumes" / "test-tree"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "file").write_text("content\n", encoding="utf-8")
-    made = [
-        volume("test-tree", tenant, str(folder)),
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": {"name": "tree", "namespace": tenant},
-            "spec": {
-                "accessModes": ["ReadOnlyMany"],
-                "storageClassName": "",
-                "volumeName": "test-tree",
-                "resources": {"requests": {"storage": "1Gi"}},
-            },
-        },
-    ]
-    for document in made:
-        kubectl.apply(document)
+    for namespace in (tenant, gvisor_tenant):
+        kubectl.apply(volume(f"tree-of-{namespace}", namespace, str(folder)))
+        kubectl.apply(claim_on(f"tree-of-{namespace}", namespace))
     yield "tree"
-    for kind, name in (("persistentvolumeclaim", "tree"), ("persistentvolume", "test-tree")):
-        kubectl.delete(kind, name, tenant, "--wait=false")
-
-
-def volume(name: str, namespace: str, path: str) -> Document:
-    """A PersistentVolume that is a folder of the node."""
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name},
-        "spec": {
-            "capacity": {"storage": "1Gi"},
-            "accessModes": ["ReadOnlyMany"],
-            "storageClassName": "",
-            "claimRef": {"namespace": namespace, "name": "tree"},
-            "hostPath": {"path": path, "type": "Directory"},
-        },
-    }
+    for namespace in (tenant, gvisor_tenant):
+        kubectl.delete("persistentvolumeclaim", "tree", namespace, "--wait=false")
+        kubectl.delete("persistentvolume", f"tree-of-{namespace}", "", "--wait=false")
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +218,23 @@ def tenants(bed: Installation, image: str) -> Iterator[Tenants]:
     found = Tenants(bed, image)
     yield found
     found.remove_all()
+
+
+@pytest.fixture(scope="session", params=TIERS, ids=str)
+def tier(request: pytest.FixtureRequest) -> Tier:
+    """How cells are kept apart from their node: what is tried holds in every tier."""
+    found: Tier = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def hostile(tier: Tier, bed: Installation, image: str, image_with_volume: str) -> Iterator[Agents]:
+    """Agents of one tier, in a namespace of their own; a module removes what it submits."""
+    tenants = Tenants(bed, image)
+    name = f"hostile-{tier}"
+    tenants.policy(tier.policy(name, image, image_with_volume))
+    yield tenants.onboard(name, name)
+    tenants.remove_all()
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,14 @@ from typing import Any
 
 import yaml
 
+from bed import profile
 from bed.kube import Document
 
 TESTS = Path(__file__).parent.parent
 STAND_IN = "team-a"
 # What else stands for something in the files, and for what: whoever posts them fills it in.
 OWN_IMAGE = f"example.com/anchorhold@sha256:{'e' * 64}"
-STAND_INS: dict[str, str] = {}
+STAND_INS = {"anchorhold/agent-0123456789abcdef.json": profile.NAME}
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,17 @@ class Example:
 
     def posted(self, namespace: str) -> Document:
         """The object as it is posted in a namespace."""
-        document = copy.deepcopy(self.document)
-        for step in self.patch:
-            apply_step(document, step)
-        text = json.dumps(document).replace(STAND_IN, namespace)
+        text = json.dumps(self.patched()).replace(STAND_IN, namespace)
         for stand_in, value in STAND_INS.items():
             text = text.replace(stand_in, value)
         return dict(json.loads(text))
+
+    def patched(self) -> Document:
+        """The object as it lies on disk, with the patch."""
+        document = copy.deepcopy(self.document)
+        for step in self.patch:
+            apply_step(document, step)
+        return document
 
     def expected(self, namespace: str) -> str:
         """The words that the refusal must hold there."""
@@ -90,7 +95,7 @@ def read(raw: Document) -> Example:
         path=raw.get("path", ""),
         method=raw.get("method", "POST"),
         options=raw.get("options", {}),
-        document=raw["object"] if "object" in raw else twin(raw["twin"]).document,
+        document=raw["object"] if "object" in raw else twin(raw["twin"]).patched(),
         patch=raw.get("patch", []),
         expect=raw.get("expect", ""),
     )

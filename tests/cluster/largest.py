@@ -3,7 +3,14 @@
 from bed.kube import Document
 from examples import twin
 
-INPUTS = 16
+INPUTS = SKILLS = 16
+SKILL_FILES = 32
+SKILLS_MOUNT = {
+    "name": "skills",
+    "mountPath": "/skills",
+    "readOnly": True,
+    "recursiveReadOnly": "Enabled",
+}
 LONGEST_WORD = "x" * 1_024
 SOURCE_FIELD = {"configMap": "name", "persistentVolumeClaim": "claimName", "image": "reference"}
 LISTS = {"configMap": "configMaps", "persistentVolumeClaim": "persistentVolumeClaims"}
@@ -53,6 +60,9 @@ POLICY: Document = {
         "images": [{"reference": reference("data", number)} for number in range(64)],
     },
     "egress": {"rules": [egress_rule(number) for number in range(32)]},
+    "skills": [
+        {"name": f"s{n:02}".ljust(40, "x"), "digest": f"sha256:{n:064x}"} for n in range(64)
+    ],
     "placement": {
         "nodeSelector": {
             f"example.com/{n}".ljust(75, "x"): f"{n}".ljust(63, "x") for n in range(8)
@@ -92,6 +102,7 @@ def largest_run(namespace: str, kind: str) -> tuple[Document, list[Document]]:
         "env": environment(),
         "inputs": [{"name": input_name(n), kind: item} for n, item in enumerate(sources)],
         "egress": {"rules": [{"name": input_name(31 - n)} for n in range(RULES)]},
+        "skills": [{"name": skill["name"]} for skill in POLICY["skills"][-SKILLS:]],
     }
     return run, sources
 
@@ -107,6 +118,7 @@ def largest_pod(namespace: str, kind: str) -> tuple[Document, list[Document]]:
     pod["spec"]["volumes"][3:] = [
         {"name": f"input-{input_name(n)}", kind: item | more} for n, item in enumerate(sources)
     ]
+    pod["spec"]["volumes"].append(largest_skills(pod["metadata"]["name"]))
     agent = pod["spec"]["containers"][0]
     agent |= {
         "image": reference("agents", 63),
@@ -123,8 +135,20 @@ def largest_pod(namespace: str, kind: str) -> tuple[Document, list[Document]]:
         }
         for n in range(INPUTS)
     ]
+    agent["volumeMounts"].append(SKILLS_MOUNT)
     pod["spec"]["initContainers"][0]["volumeMounts"][1:] = agent["volumeMounts"][3:]
-    return pod, [volume[kind] for volume in pod["spec"]["volumes"][3:]]
+    return pod, [volume[kind] for volume in pod["spec"]["volumes"][3:-1]]
+
+
+def largest_skills(pod_name: str) -> Document:
+    """The volume of as many skills, with as many files, as a run may have."""
+    paths = [
+        f"{skill['name']}/{f'f{number:02}'.ljust(128, 'x')}"
+        for skill in POLICY["skills"][-SKILLS:]
+        for number in range(SKILL_FILES)
+    ]
+    items = [{"key": f"{number:03}", "path": path} for number, path in enumerate(paths)]
+    return {"name": "skills", "configMap": {"name": f"{pod_name}-{'e' * 8}", "items": items}}
 
 
 def largest_placement() -> Document:

@@ -16,9 +16,11 @@ from bed.api import Answer, Api, administrator, bearer
 from bed.kube import Document, Kubectl, wait_for
 from examples import OWN_IMAGE, STAND_INS, Example, apply_step, load, twin
 from largest import POLICY as LARGEST
+from tenants import runtime_class
 
 AUTHOR = "admission-author"
 NEWCOMER = "admission-newcomer"
+REVIEWER, WRITER = "admission-reviewer", "admission-writer"
 LONG_NAMED = "admission-".ljust(1_025, "x")
 CELL = "survey-cell"
 PULL_SECRET = "registry"  # noqa: S105  # A name.
@@ -42,11 +44,30 @@ PLACED: Document = {
         "priorityClassName": "system-cluster-critical",
     },
 }
+# What a RuntimeClass adds to a cell, its policy must allow.
+PLAIN_CLASS, COSTLY_CLASS = "admission-plain", "admission-costly"
+CLASS_PLACEMENT: Document = {
+    "nodeSelector": {"sandbox": "example"},
+    "tolerations": [{"key": "sandbox", "operator": "Exists", "effect": "NoSchedule"}],
+}
+CLASSES = (
+    runtime_class(PLAIN_CLASS, "plain"),
+    runtime_class(
+        COSTLY_CLASS,
+        "costly",
+        overhead={"podFixed": {"cpu": "50m", "memory": "32Mi"}},
+        scheduling=CLASS_PLACEMENT,
+    ),
+)
+CLASSED: Document = {"isolation": "RuntimeClass", "runtimeClassName": COSTLY_CLASS}
 # Which admission policies hold in a place, and how its AgentPolicy differs from the example's.
 PLACES: dict[str, tuple[tuple[str, ...], Document | None]] = {
     "bound": (ALL, {}),
     "any": (ALL, ANY),
     "placed": (ALL, PLACED),
+    "plain": (ALL, {"seccomp": "RuntimeDefault"}),
+    "classed": (ALL, {**CLASSED, "placement": CLASS_PLACEMENT}),
+    "classed-anywhere": (ALL, CLASSED),
     "suspended": (ALL, {"suspend": True}),
     "missing": (ALL, None),
     "largest": (ALL, LARGEST),
@@ -59,6 +80,7 @@ COLLECTIONS = {
     "Pod": "api/v1/namespaces/{}/pods",
     "NetworkPolicy": "apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
     "AgentRun": f"apis/{names.API_VERSION}/namespaces/{{}}/agentruns",
+    "AgentSkill": f"apis/{names.API_VERSION}/namespaces/{{}}/agentskills",
     "AgentPolicy": f"apis/{names.API_VERSION}/namespaces/{{}}/agentpolicies",
 }
 FIRST_REFUSED = (
@@ -70,12 +92,15 @@ FIRST_REFUSED = (
     "a cell where the policy does not exist",
     "a run where the policy does not exist",
     "a cell with the node's users, under the limits alone",
+    "a cell of another runtime class",
+    "a cell that its runtime class places where the policy does not",
     "a cell on any node that it likes",
     "a run that is gone too soon",
     "a run that is given a finalizer",
     "a run that reads what its author may not",
     "a NetworkPolicy that lets something in",
     "a shell in a cell",
+    "a skill of someone who reviews none",
 )
 
 
@@ -92,6 +117,8 @@ class Places:
             "author": api.acting_as(AUTHOR, everybody),
             "newcomer": api.acting_as(NEWCOMER, everybody),
             "long-named": api.acting_as(LONG_NAMED, everybody),
+            "reviewer": api.acting_as(REVIEWER, everybody),
+            "writer": api.acting_as(WRITER, everybody),
             # With a token of its own, and nothing else.
             "controller": bearer(kubectl, names.SYSTEM_NAMESPACE, names.CONTROLLER),
         }
@@ -149,6 +176,8 @@ class Places:
 
     def make(self) -> None:
         """Every place, in force, and what examples change."""
+        for document in CLASSES:
+            self.admin.apply(document)
         for place, (admission, changes) in PLACES.items():
             namespace = self.namespace(place)
             for document in scaffold(namespace):
@@ -167,19 +196,32 @@ class Places:
         self.admin.create(opens)
         wait_for(self.stamps, 60, "the requester to be stamped")
         self.make_cell(CELL, twin("pod").posted(cell))
+        self.make_skill(CELL)
         self.wait_until_in_force()
 
     def stamps(self) -> bool:
-        """Whether a run is taken, which it is not before its requester is on it."""
+        """Whether a run is taken and a skill reviewed, which takes the stamps to be in force."""
         run = twin("run").posted(self.namespace("cell"))
-        return not self.dry_create(run, self.posters["admin"])
+        skill = twin("skill").posted(self.namespace("cell"))
+        made = create(skill, self.posters["reviewer"], "&dryRun=All").body
+        stamped = names.REVIEWED_BY_ANNOTATION in made["metadata"].get("annotations", {})
+        return stamped and not self.dry_create(run, self.posters["admin"])
+
+    def make_skill(self, name: str) -> None:
+        """A skill that exists, and that the reviewer has reviewed."""
+        skill = twin("skill").posted(self.namespace("cell"))
+        skill["metadata"]["name"] = name
+        assert create(skill, self.posters["reviewer"]).refusal == ""
 
     def make_cell(self, run_name: str, cell: Document) -> Document:
         """A cell that exists, of a run that exists."""
         run = twin("run").posted(self.namespace("cell"))
         run["metadata"]["name"] = run_name
         uid = self.admin.create(run)["metadata"]["uid"]
-        cell["metadata"]["name"] = cell["spec"]["volumes"][0]["configMap"]["name"] = run_name
+        cell["metadata"]["name"] = run_name
+        volumes = {volume["name"]: volume for volume in cell["spec"]["volumes"]}
+        volumes["task"]["configMap"]["name"] = run_name
+        volumes["skills"]["configMap"]["name"] = f"{run_name}-skills"
         cell["metadata"]["labels"][names.RUN_LABEL] = uid
         cell["metadata"]["ownerReferences"][0] |= {"name": run_name, "uid": uid}
         made = create(cell, self.posters["controller"])
@@ -203,6 +245,8 @@ class Places:
     def remove(self) -> None:
         for poster in self.posters.values():
             poster.close()
+        for document in CLASSES:
+            self.admin.delete("runtimeclass", document["metadata"]["name"])
         for place, (admission, _) in PLACES.items():
             namespace = self.namespace(place)
             self.admin.delete("namespace", namespace, "", "--wait=false")
@@ -275,6 +319,14 @@ def scaffold(namespace: str) -> Iterator[Document]:
         "automountServiceAccountToken": False,
         "imagePullSecrets": [{"name": PULL_SECRET}],
     }
+    for name, verbs in ((REVIEWER, ["create", "update", "review"]), (WRITER, ["create", "update"])):
+        yield {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": {"name": name, "namespace": namespace},
+            "rules": [{"apiGroups": [names.GROUP], "resources": ["agentskills"], "verbs": verbs}],
+        }
+        yield role_binding(name, namespace, user(name), kind="Role")
     # Someone who may submit runs, and read one ConfigMap, and nothing else.
     yield {
         "apiVersion": "rbac.authorization.k8s.io/v1",

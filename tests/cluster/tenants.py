@@ -59,10 +59,22 @@ def wide_policy(name: str, image: str) -> Document:
         "images": [{"reference": image}],
     }
     defaults = {"cpu": "100m", "memory": "64Mi", "activeDeadlineSeconds": 200}
-    written = policy(name, image, defaults=defaults, inputs=allowed)
+    skills = [{"name": "absent", "digest": f"sha256:{'0' * 64}"}]
+    written = policy(name, image, defaults=defaults, inputs=allowed, skills=skills)
     written["spec"]["limits"]["cpu"] = "8"
     written["spec"]["images"] += [{"reference": reference} for reference in unavailable(image)]
     return written
+
+
+def runtime_class(name: str, handler: str, **more: object) -> Document:
+    """A RuntimeClass."""
+    return {
+        "apiVersion": "node.k8s.io/v1",
+        "kind": "RuntimeClass",
+        "metadata": {"name": name},
+        "handler": handler,
+        **more,
+    }
 
 
 def unavailable(image: str) -> list[str]:

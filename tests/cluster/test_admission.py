@@ -52,7 +52,7 @@ def test_no_rule_has_a_type_warning(kubectl: Kubectl, places: Places):
         if policy["metadata"]["name"].startswith("anchorhold-")
     }
 
-    assert {"anchorhold-onboarding", *ALL} <= set(found)
+    assert {"anchorhold-onboarding", "anchorhold-skill-review", *ALL} <= set(found)
     assert found == {name: {} for name in found}
 
 
@@ -104,6 +104,22 @@ def most_metadata(namespace: str) -> Document:
             f"{namespace}.{number:02}.example.com/{'n' * 63}": "x" * 3_900 for number in range(63)
         },
     }
+
+
+def test_the_last_skill_of_the_largest_run_and_of_its_cell_is_looked_at_too(places: Places):
+    """Sixteen skills of 32 files each, with the longest paths, under a policy of 64."""
+    namespace = places.namespace("largest")
+    run, _ = largest_run(namespace, "image")
+    pod, _ = largest_pod(namespace, "image")
+    pod["spec"] |= largest_placement()
+    run["spec"]["skills"][-1]["name"] = "unlisted"
+    pod["spec"]["volumes"][-1]["configMap"]["items"][-1]["path"] = "unlisted/SKILL.md"
+
+    asked = places.dry_create(run, places.posters["author"])
+    made = places.dry_create(pod, places.posters["controller"])
+
+    assert "`skills['unlisted']` must be a skill that the policy lists" in asked
+    assert "`spec.volumes['skills'].configMap.items` with 'unlisted' must be" in made
 
 
 @pytest.mark.parametrize("kind", KINDS)

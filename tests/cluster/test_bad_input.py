@@ -8,7 +8,6 @@ import yaml
 from agents import Agents, Controller
 from anchorhold.api import egress
 from anchorhold.api.policy import RESERVED as RESERVED_POLICY
-from anchorhold.api.run import RESERVED as RESERVED_RUN
 from bad_input import REFUSED, asked
 from bed.kube import Document, Kubectl, RefusedError
 
@@ -25,17 +24,15 @@ def test_bad_input_is_refused_at_once(agents: Agents, kubectl: Kubectl, row: dic
         assert words in str(refusal.value)
 
 
-VALUES = {"skills": [{"name": "a"}], "runtimeClassName": "gvisor"}
 RULE = {"name": "model", "host": "model.test", "methods": ["GET"], "paths": ["/"]}
 KEY = {"secretName": "model", "key": "key"}
 ASKED = {"rules": [{"name": "model"}]}
 # What is given, and what is said to it.
 NOT_OF_A_RUN: list[tuple[Document, str]] = [
-    *(({field: VALUES.get(field, {})}, says) for field, says in RESERVED_RUN.items()),
     *(({"egress": {**ASKED, field: {}}}, says) for field, says in egress.RESERVED_ASKED.items()),
 ]
 NOT_OF_A_POLICY: list[tuple[Document, str]] = [
-    *(({field: VALUES.get(field, {})}, says) for field, says in RESERVED_POLICY.items()),
+    *(({field: {}}, says) for field, says in RESERVED_POLICY.items()),
     *(({"egress": {field: {}}}, says) for field, says in egress.RESERVED_EGRESS.items()),
     *(
         ({"egress": {"rules": [{**RULE, field: {}}]}}, says)
@@ -95,19 +92,6 @@ def test_a_policy_with_a_rule_of_the_gateway_is_taken(kubectl: Kubectl, tenant: 
     policy["spec"]["egress"] = {"rules": [{**RULE, "credential": KEY}]}
 
     kubectl("replace", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(policy))
-
-
-@pytest.mark.parametrize(("field", "value"), [("isolation", "RuntimeClass"), ("seccomp", "Agent")])
-def test_a_policy_cannot_ask_for_a_wall_that_is_not_built_yet(
-    kubectl: Kubectl, tenant: str, field: str, value: str
-):
-    """Such a policy would promise what no cell has."""
-    policy = kubectl.get("agentpolicy", tenant, "anchorhold-policies")
-    assert policy is not None
-    policy["spec"][field] = value
-
-    with pytest.raises(RefusedError, match=f"'{value}' is not supported yet"):
-        kubectl("replace", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(policy))
 
 
 def test_bad_input_is_refused_with_the_controller_at_zero_replicas(

@@ -2,6 +2,7 @@
 
 import pytest
 
+import onnode
 from agents import Agents, Controller, cell_of, changed_policy, condition
 from bed.kube import Document, Kubectl, RefusedError, wait_for
 
@@ -22,15 +23,16 @@ def test_deleting_a_run_kills_its_cell_with_the_controller_stopped(
 
 
 def test_the_deadline_holds_with_the_controller_stopped(agents: Agents, controller: Controller):
-    """The kubelet keeps the time; the record follows when somebody is there to write it."""
-    name = agents.submit(SLEEP, activeDeadlineSeconds=20)
-    agents.until(name, "Running")
+    """The kubelet keeps the time, also for an agent that hears no signal; the record follows."""
+    name = agents.running("import deaf", activeDeadlineSeconds=20)
     controller.stop()
+    (pod,) = agents.pods(name)
+    assert onnode.traces(pod)["processes"]
 
-    ended = wait_for(lambda: phase(agents.pods(name)) == "Failed", 90, "the kubelet to end it")
+    wait_for(lambda: phase(agents.pods(name)) == "Failed", 90, "the kubelet to end it")
+    wait_for(lambda: "processes" not in onnode.traces(pod), 30, "its processes to be gone")
     controller.start()
 
-    assert ended
     assert condition(agents.end(name))["reason"] == "DeadlineExceeded"
 
 

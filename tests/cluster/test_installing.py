@@ -66,9 +66,10 @@ def test_kubectl_apply_installs_the_same(bed: Installation, agents: Agents, kube
 
 
 def removable(manifests: str) -> list[Document]:
-    """All but the namespaces and the CRDs, with which every record would go."""
-    kept = ("Namespace", "CustomResourceDefinition")
-    return [m for m in yaml.safe_load_all(manifests) if m is not None and m["kind"] not in kept]
+    """All but what Helm keeps too: namespaces and CRDs, with which every record would go."""
+    found = [m for m in yaml.safe_load_all(manifests) if m is not None]
+    kept = "helm.sh/resource-policy"
+    return [m for m in found if kept not in m["metadata"].get("annotations", {})]
 
 
 def test_the_controller_s_own_pod_is_restricted(kubectl: Kubectl):
@@ -81,7 +82,7 @@ def test_the_controller_s_own_pod_is_restricted(kubectl: Kubectl):
     kubectl("-n", SYSTEM, "rollout", "status", "deployment/anchorhold-controller")
 
     def pods() -> list[Document]:
-        found = kubectl.items("pods", SYSTEM)
+        found = kubectl.items("pods", SYSTEM, "-l", "anchorhold.dev/component=controller")
         return found if len(found) == 1 else []
 
     (pod,) = wait_for(pods, 60, "one Pod of the controller")

@@ -21,6 +21,7 @@ NAMESPACES = {
     "left": LEFT,
     "policies": names.POLICY_NAMESPACE,
     "system": names.SYSTEM_NAMESPACE,
+    "sentinel": names.SENTINEL_NAMESPACE,
     "gateway": "anchorhold-gateway",
     "default": "default",
 }

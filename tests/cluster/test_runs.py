@@ -3,13 +3,15 @@
 import hashlib
 import json
 
-from agents import Agents, condition
+from agents import Agents, both_tiers, condition
+from bed import profile
 from bed.kube import Kubectl
 
 WRITE = "import os,sys; open(os.environ['ANCHORHOLD_RESULT'],'w').write({!r}); sys.exit({})"
 SLEEP = "import time; time.sleep(600)"
 
 
+@both_tiers
 def test_a_run_completes_and_its_result_is_in_the_status(agents: Agents):
     """What the agent wrote, its exit code, its times and its limits are all in the record."""
     name = agents.submit(WRITE.format("42 is the answer", 0))
@@ -40,11 +42,12 @@ def test_a_run_that_leaves_all_out_gets_the_policys_defaults(agents: Agents):
     assert effective.pop("digest").startswith("sha256:")
     assert effective == {
         "image": agents.image, "activeDeadlineSeconds": 200, "cpu": "100m", "memory": "64Mi",
-        "workspace": "64Mi", "isolation": "UserNamespace", "seccomp": "RuntimeDefault",
-        "inputs": [],
+        "workspace": "64Mi", "isolation": "UserNamespace", "runtimeClassName": "",
+        "seccomp": profile.NAME, "inputs": [], "skills": [],
     }  # fmt: skip
 
 
+@both_tiers
 def test_a_failing_agent_is_a_failed_run_with_its_exit_code(agents: Agents):
     """Exit code 3 is the agent's own, and what it wrote before is kept."""
     name = agents.submit(WRITE.format("half of it", 3))
@@ -57,6 +60,7 @@ def test_a_failing_agent_is_a_failed_run_with_its_exit_code(agents: Agents):
     assert run["status"]["result"]["message"] == "half of it"
 
 
+@both_tiers
 def test_a_run_that_outlives_its_deadline_is_ended(agents: Agents):
     """The kubelet ends it; the record says that the agent did not end by itself."""
     name = agents.submit(SLEEP, activeDeadlineSeconds=4)
@@ -67,6 +71,7 @@ def test_a_run_that_outlives_its_deadline_is_ended(agents: Agents):
     assert "exitCode" not in run["status"]
 
 
+@both_tiers
 def test_an_agent_that_takes_too_much_memory_is_ended(agents: Agents):
     """The limit is the cgroup's, so the kernel ends it."""
     name = agents.submit("x = bytearray(200 * 2**20); print(len(x))")
@@ -76,6 +81,7 @@ def test_an_agent_that_takes_too_much_memory_is_ended(agents: Agents):
     assert condition(run)["reason"] == "OutOfMemory"
 
 
+@both_tiers
 def test_the_same_agent_completes_with_enough_memory(agents: Agents):
     """The control: it was the limit that ended it."""
     name = agents.submit("x = bytearray(200 * 2**20); print(len(x))", resources={"memory": "256Mi"})
@@ -85,6 +91,7 @@ def test_the_same_agent_completes_with_enough_memory(agents: Agents):
     assert condition(run)["reason"] == "Completed"
 
 
+@both_tiers
 def test_an_agent_that_fills_its_workspace_is_ended(agents: Agents):
     """64 MiB are allowed, and it writes as long as it is let."""
     fill = (
@@ -171,6 +178,7 @@ open(os.environ['ANCHORHOLD_RESULT'], 'w').write(json.dumps(seen))
 """
 
 
+@both_tiers
 def test_an_agent_reads_its_inputs_and_cannot_write_them(agents: Agents, claim: str, settings: str):
     """A ConfigMap, a claim and an image, each under its own name; what was read is recorded."""
     inputs = [

@@ -1,15 +1,17 @@
 """What holds a cell where a NetworkPolicy does not: each wall shown alone, with and without it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from attempts import Attempts
 from bed.kube import Kubectl, wait_for
+from enforcement import ipv6
 from onenode import network
 from unfenced import NAMESPACE, PORT, Unfenced, unfenced
 
+# The sentinel gets out as well, and ends what is there.
+pytestmark = pytest.mark.usefixtures("nobody_waits")
 # Says where it is found over IPv6, and takes whoever comes, over IPv4 too.
 LISTEN = f"""
 import socket
@@ -20,16 +22,6 @@ print(':'.join(found[at:at + 4] for at in range(0, 32, 4)), flush=True)
 while True:
     server.accept()[0].close()
 """
-
-
-@contextmanager
-def ipv6() -> Iterator[None]:
-    """A node that lets its Pods' IPv6 through, for as long as a block runs."""
-    network.open_ipv6()
-    try:
-        yield
-    finally:
-        network.close_ipv6()
 
 
 @pytest.fixture

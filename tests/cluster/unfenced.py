@@ -42,8 +42,10 @@ class Unfenced:
     admin: Kubectl
     image: str
 
-    def start(self, name: str, code: str, targets: Targets) -> None:
-        """Run a program in a Pod."""
+    def start(self, name: str, code: str, targets: Targets, folder: str = "") -> None:
+        """Run a program in a Pod, which may read a folder of the node as `/inputs/tree`."""
+        tree = {"name": "tree", "hostPath": {"path": folder}}
+        mount = {"name": "tree", "mountPath": "/inputs/tree", "readOnly": True}
         environment = {
             "ANCHORHOLD_RESULT": "/dev/termination-log",
             "TARGETS": json.dumps(targets),
@@ -53,6 +55,7 @@ class Unfenced:
             "image": self.image,
             "args": [code],
             "env": [{"name": key, "value": value} for key, value in environment.items()],
+            "volumeMounts": [mount] if folder else [],
         }
         self.admin.create(
             {
@@ -63,6 +66,7 @@ class Unfenced:
                     "restartPolicy": "Never",
                     "terminationGracePeriodSeconds": 1,
                     "containers": [container],
+                    "volumes": [tree] if folder else [],
                 },
             }
         )
@@ -93,10 +97,14 @@ class Unfenced:
     def reaches(self, targets: Targets, name: str = "reacher") -> tuple[str, dict[str, bool]]:
         """The address of a Pod, and what it reached."""
         self.start(name, REACH, targets)
+        message = self.message(name)
+        return self.status(name)["podIP"], dict(json.loads(message))
+
+    def message(self, name: str) -> str:
+        """What a Pod has said at its end."""
         wait_for(lambda: self.status(name).get("phase") == "Succeeded", 90, "the Pod's end")
-        status = self.status(name)
-        ended: dict[str, Any] = status["containerStatuses"][0]["state"]["terminated"]
-        return status["podIP"], dict(json.loads(ended["message"]))
+        ended: dict[str, Any] = self.status(name)["containerStatuses"][0]["state"]["terminated"]
+        return str(ended["message"])
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def _base(_: argparse.Namespace) -> bool:
 
 
 def _image(asked: argparse.Namespace) -> bool:
-    wish = images.Wish(asked.context, asked.file, tuple(asked.build_arg))
+    wish = images.Wish(asked.context, asked.file, tuple(asked.build_arg), asked.packages)
     print(registry.push(asked.name, images.archive(wish), private=asked.private))
     return True
 
@@ -112,6 +112,7 @@ def _image_commands(add: Add) -> None:
     image.add_argument("--file", type=Path, metavar="DOCKERFILE", help="by default the context's")
     image.add_argument("--private", action="store_true", help="into the registry with a password")
     image.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE")
+    image.add_argument("--packages", default="", help="of Debian, more for the base")
     push = add("push", _push, "Push an OCI archive to the node, print its reference.")
     push.add_argument("name")
     push.add_argument("archive", type=Path)

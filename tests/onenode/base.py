@@ -23,36 +23,54 @@ SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CONFIG = {"Env": [f"PATH={SEARCH}"], "Cmd": ["sh"]}
 
 
-def identity() -> str:
-    """Return the key of the base image: what it is made of, not when."""
-    words = " ".join((SUITE, INCLUDE, oci.architecture(), *TRIMMED))
+def identity(packages: str = "") -> str:
+    """Return the key of a base image: what it is made of, not when."""
+    words = " ".join((SUITE, INCLUDE, oci.architecture(), *TRIMMED, *packages.split()))
     return key({"base": words.encode()})
 
 
-def archive() -> Path:
-    """Return the base image as an OCI archive; make it if the cache does not hold it."""
-    target = paths.cache() / "images" / f"base-{identity()}.tar"
-    with state.lock(paths.cache() / "base.lock"):
+def archive(packages: str = "") -> Path:
+    """Return the base image as an OCI archive; make it if the cache does not hold it.
+
+    `packages` are more packages for it, separated by blanks.
+    """
+    target = paths.cache() / "images" / f"base-{identity(packages)}.tar"
+    with state.lock(target.with_suffix(".lock")):
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _make(target)
+            _make(target, packages.split())
     return target
 
 
-def _make(target: Path) -> None:
-    shell.say("Making the base image; that usually takes 60 seconds…")
+def _make(target: Path, packages: list[str]) -> None:
+    shell.say("Making a base image; that usually takes 60 seconds…")
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(dir=paths.cache()) as folder:
         root = Path(folder) / "root"
         # In a mount namespace of its own: what debootstrap mounts goes with it, however it ends.
         shell.run("unshare", "--mount", "debootstrap", "--variant=minbase",
                   f"--include={INCLUDE}", SUITE, root, _mirror())  # fmt: skip
+        if packages:
+            _add(root, packages)
         for name in TRIMMED:
             _empty(root / name)
         tar = ["tar", "--numeric-owner", "--sort=name", "--create", "--directory", str(root), "."]
         layer = subprocess.run(tar, check=True, stdout=subprocess.PIPE).stdout
         oci.archive(layer, CONFIG, target)
     shell.say(f"Made the base image in {time.monotonic() - begun:.0f} seconds.")
+
+
+def _add(root: Path, packages: list[str]) -> None:
+    """Install packages, which the machine's own apt finds: debootstrap knows no alternatives."""
+    shell.say(f"Adding {' '.join(packages)} to it…")
+    archives = root / "packages"
+    (archives / "partial").mkdir(parents=True)
+    shell.run("apt-get", "install", "--yes", "--no-install-recommends", "--download-only",
+              "-o", f"Dir::State::status={root}/var/lib/dpkg/status",
+              "-o", f"Dir::Cache::archives={archives}", "-o", "APT::Sandbox::User=root",
+              *packages)  # fmt: skip
+    shell.run("unshare", "--mount", "chroot", root, "env", "DEBIAN_FRONTEND=noninteractive",
+              "dpkg", "--install", "--recursive", "/packages")  # fmt: skip
+    shutil.rmtree(archives)
 
 
 def _empty(folder: Path) -> None:

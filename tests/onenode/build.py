@@ -25,8 +25,8 @@ def key(parts: Mapping[str, bytes]) -> str:
 
 def folder(recipe: Recipe) -> Path:
     """Return where the programs of a component are, or will be."""
-    files = (p for p in recipe.source.iterdir() if p.suffix in {".go", ".mod", ".sum"})
-    parts = {path.name: path.read_bytes() for path in files}
+    files = [p for p in recipe.source.rglob("*") if p.suffix in {".go", ".mod", ".sum"}]
+    parts = {str(path.relative_to(recipe.source)): path.read_bytes() for path in files}
     how = [recipe.packages, recipe.flags, dict(recipe.environment), recipe.links]
     parts["/how"] = json.dumps(how).encode()
     parts["/go"] = shell.run("go", "version", cwd=recipe.source).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +102,13 @@ def private_registry(places: Places) -> dict[str, Any]:
     }
 
 
-def containerd(places: Places, runc: Path) -> str:
-    """Return containerd's configuration.
+def containerd(places: Places, programs: Mapping[str, Path]) -> str:
+    """Return containerd's configuration: runc for all Pods but those of gVisor's RuntimeClass.
 
     `restrict_oom_score_adj`: where CAP_SYS_RESOURCE is missing nobody may lower that value, and no
     container would start. `netns_mounts_under_state_dir`: so that a Pod's network namespace is
-    ours by its path. NRI is off because its socket would be on the machine.
+    ours by its path. `ignore_image_defined_volumes`: because no limit holds in them. NRI is off
+    because its socket would be on the machine.
     """
     return f"""\
 version = 3
@@ -121,12 +123,19 @@ state = "{RUN}/containerd"
 
 [plugins.'io.containerd.cri.v1.runtime']
   restrict_oom_score_adj = true
+  ignore_image_defined_volumes = true
   netns_mounts_under_state_dir = true
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
-      BinaryName = "{runc}"
+      BinaryName = "{programs["runc"]}"
       SystemdCgroup = false
+  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runsc]
+    runtime_type = "io.containerd.runsc.v1"
+    runtime_path = "{programs["containerd-shim-runsc-v1"]}"
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runsc.options]
+      TypeUrl = "io.containerd.runsc.v1.options"
+      ConfigPath = "{places.etc}/runsc.toml"
   [plugins.'io.containerd.cri.v1.runtime'.cni]
     bin_dirs = ["/usr/lib/cni"]
     conf_dir = "{places.etc}/cni"
@@ -136,6 +145,21 @@ state = "{RUN}/containerd"
 
 [plugins.'io.containerd.cri.v1.images'.registry]
   config_path = "{places.etc}/registries"
+"""
+
+
+def runsc(programs: Mapping[str, Path]) -> str:
+    """Return gVisor's configuration.
+
+    `systrap` needs no virtualization. A Pod's seccomp profile is ignored, as is the default: with
+    `oci-seccomp` every denied call is answered EPERM, and where the profile answers ENOSYS for
+    clone3, so that a C library tries clone, no thread starts any more.
+    """
+    return f"""\
+binary_name = "{programs["runsc"]}"
+
+[runsc_config]
+platform = "systrap"
 """
 
 
@@ -155,11 +179,12 @@ _JSON = {
 }
 
 
-def write(places: Places, runc: Path) -> None:
+def write(places: Places, programs: Mapping[str, Path]) -> None:
     """Write every file."""
     for name, content in _JSON.items():
         _write(places.etc / name, json.dumps(content(places), indent=1))
-    _write(places.etc / "containerd.toml", containerd(places, runc))
+    _write(places.etc / "containerd.toml", containerd(places, programs))
+    _write(places.etc / "runsc.toml", runsc(programs))
     _write(places.etc / "htpasswd", f"{settings.HTPASSWD}\n")
     for host in (settings.REGISTRY, settings.PRIVATE_REGISTRY):
         _write(places.etc / "registries" / host / "hosts.toml", REGISTRY_HOST.format(host))

@@ -21,6 +21,7 @@ class Wish:
     folder: Path
     file: Path | None = None
     arguments: tuple[str, ...] = ()
+    packages: str = ""
 
     @property
     def dockerfile(self) -> Path:
@@ -33,7 +34,7 @@ class Wish:
         parts = {name: context.content(path) for name, path in context.files(self.folder)}
         parts["/dockerfile"] = self.dockerfile.read_bytes()
         parts["/arguments"] = "\n".join(self.arguments).encode()
-        parts["/base"] = base.identity().encode()
+        parts["/base"] = base.identity(self.packages).encode()
         return key(parts)
 
 
@@ -41,7 +42,7 @@ def archive(wish: Wish) -> Path:
     """Return the image as an OCI archive; build it if the cache does not hold it."""
     if not wish.dockerfile.is_file():
         raise Fault(f"There is no Dockerfile {wish.dockerfile}.")
-    bottom = base.archive()
+    bottom = base.archive(wish.packages)
     target = paths.cache() / "images" / f"image-{wish.identity}.tar"
     with state.lock(paths.cache() / "images.lock"):
         if not target.exists():
@@ -54,7 +55,7 @@ def _build(wish: Wish, bottom: Path, target: Path) -> None:
     begun = time.monotonic()
     half = target.with_suffix(".half")
     half.unlink(missing_ok=True)
-    arguments = [f"BASE={_import(bottom)}", *wish.arguments]
+    arguments = [f"BASE={_import(bottom, wish.packages)}", *wish.arguments]
     shell.run(*storage.buildah("bud", *registry.signatures(), "--pull-never", "--timestamp", "0"),
               "--file", wish.dockerfile, "--tag", f"oci-archive:{half}",
               *(word for each in arguments for word in ("--build-arg", each)),
@@ -64,9 +65,9 @@ def _build(wish: Wish, bottom: Path, target: Path) -> None:
     shell.say(f"Built the image in {time.monotonic() - begun:.1f} seconds.")
 
 
-def _import(bottom: Path) -> str:
+def _import(bottom: Path, packages: str) -> str:
     """Return the name of the base image in buildah's storage, where it is unpacked once."""
-    name = f"localhost/anchorhold-base:{base.identity()}"
+    name = f"localhost/anchorhold-base:{base.identity(packages)}"
     # What an earlier build believed to be mounted went with its mount namespace.
     shutil.rmtree(paths.cache() / "buildah" / "run", ignore_errors=True)
     if not shell.succeeds(*storage.buildah("inspect", "--type", "image", name)):

@@ -73,7 +73,8 @@ def healthy(places: Places, record: state.Record) -> bool:
     if record.checkout != str(places.checkout) or record.built != _built(build.programs()):
         return False
     whole = set(record.processes) == {components.MOUNTS, *launch.table(places)}
-    return whole and not record.stopped and not record.dead and Api(places).node_ready()
+    calm = whole and not record.stopped and not record.dead and network.ipv6_is_closed()
+    return calm and Api(places).node_ready()
 
 
 def _built(programs: Mapping[str, Path]) -> tuple[str, ...]:
@@ -88,7 +89,7 @@ def _start(places: Places) -> None:
     _prepare(places)
     mounts.prepare(places)
     pki.create(places.pki)
-    configs.write(places, programs["runc"])
+    configs.write(places, programs)
     network.create()
     cgroups.create()
     start = Start(places, launch.start_mounts(places, record))

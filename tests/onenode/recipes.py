@@ -47,6 +47,8 @@ RECIPES = (
     # libseccomp is a C library.
     Recipe("runc", ("github.com/opencontainers/runc",), "10 seconds",
            flags=("-tags", "seccomp", "-ldflags", "-s -w"), environment={"CGO_ENABLED": "1"}),
+    Recipe("gvisor", ("gvisor.dev/gvisor/runsc", "./containerd-shim-runsc-v1"), "1 to 2 minutes",
+           flags=("-ldflags", "-s -w")),
     Recipe("kube-router", ("github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",),
            "1 to 2 minutes", flags=("-ldflags", "-s -w")),
     Recipe("helm", ("helm.sh/helm/v4/cmd/helm",), "1 to 3 minutes", flags=("-ldflags", "-s -w")),

@@ -54,8 +54,9 @@ def rendered(chart: str, *values: str) -> list[Document]:
 def platform() -> list[Document]:
     """The chart that is installed once."""
     return rendered(
-        "anchorhold", IMAGE, "policyAdmins[0].kind=Group", "policyAdmins[0].name=security"
-    )
+        "anchorhold", IMAGE, "policyAdmins[0].kind=Group", "policyAdmins[0].name=security",
+        "skillReviewers[0].kind=User", "skillReviewers[0].name=bob",
+    )  # fmt: skip
 
 
 @cache

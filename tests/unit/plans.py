@@ -14,7 +14,7 @@ from factories import NOW, NOW_TEXT, POD_NAME, RECORD, STARTED, make_policy, rea
 
 Document = dict[str, Any]
 
-OF_THE_CELL: Document = {**RECORD, "podName": POD_NAME, "nodeName": "node-1"}
+OF_THE_CELL: Document = {**RECORD, "podName": POD_NAME, "nodeName": "node-1", "unenforced": []}
 NOT_BOUND = Refusal(Reason.NOT_ONBOARDED, "namespace 'team-a' has no binding")
 SETTINGS: Document = {"inputs": [{"name": "conf", "configMap": {"name": "settings"}}]}
 FACTS: Mapping[str, ConfigMapFacts] = {

@@ -20,7 +20,9 @@ from factories import (
     make_grant,
     make_policy,
     make_request,
+    make_skill,
     read_policies,
+    read_skills,
 )
 
 ALL_INPUTS = [
@@ -60,11 +62,14 @@ def full_grant() -> Grant:
         resources={"cpu": "500m", "memory": "256Mi"},
         activeDeadlineSeconds=300,
         egress={"rules": [{"name": "model"}]},
+        skills=[{"name": "read-pdf"}],
     )
-    policies = read_policies(
-        make_policy(inputs=ALLOWED, placement=PLACEMENT, egress={"rules": [RULE]})
+    skill = make_skill()
+    listed = [{"name": "read-pdf", "digest": skill["spec"]["digest"]}]
+    policy = make_policy(
+        inputs=ALLOWED, placement=PLACEMENT, egress={"rules": [RULE]}, skills=listed
     )
-    return make_grant(request, policies, FACTS)
+    return make_grant(request, read_policies(policy), FACTS, read_skills(skill))
 
 
 def test_the_cell_is_this_pod(check_golden: CheckGolden):
@@ -114,6 +119,13 @@ def test_a_rule_s_variables_win_over_those_of_a_run():
 
 def test_the_smallest_cell_is_this_pod(check_golden: CheckGolden):
     check_golden("pod-small.yaml", pod.pod(make_grant()))
+
+
+def test_the_cell_of_a_runtime_class_is_this_pod(check_golden: CheckGolden):
+    """It has the class and not a user namespace, and mounts as gVisor knows them."""
+    policies = read_policies(make_policy(isolation="RuntimeClass", runtimeClassName="gvisor"))
+
+    check_golden("pod-class.yaml", pod.pod(make_grant(policies=policies)))
 
 
 def test_the_task_is_this_config_map(check_golden: CheckGolden):

@@ -18,10 +18,13 @@ from factories import (
     DATA_IMAGE,
     IMAGE,
     OTHER_IMAGE,
+    PROFILE,
     SITE,
     make_policy,
     make_run,
+    make_skill,
     read_policies,
+    read_skills,
 )
 
 Manifest: TypeAlias = dict[str, Any]
@@ -33,6 +36,8 @@ FACTS = {
     "settings": ConfigMapFacts(immutable=True, digest="sha256:" + "d" * 64),
     "mutable": ConfigMapFacts(immutable=False, digest="sha256:" + "e" * 64),
 }
+SKILLS = read_skills(make_skill())
+LISTED = [{"name": "read-pdf", "digest": make_skill()["spec"]["digest"]}]
 
 seconds = st.integers(1, 2_000)
 cpus = st.integers(1, 9).map(str) | st.integers(1, 9_999).map("{}m".format)
@@ -74,6 +79,14 @@ specs = some_of(
     workspace=st.fixed_dictionaries({"sizeLimit": sizes}),
     resources=some_of(cpu=cpus, memory=sizes),
     activeDeadlineSeconds=seconds,
+    skills=st.sampled_from([[], [{"name": "read-pdf"}], [{"name": "absent"}]]),
+)
+walls = st.sampled_from(
+    [
+        {},
+        {"isolation": "UserNamespace"},
+        {"isolation": "RuntimeClass", "runtimeClassName": "gvisor"},
+    ]
 )
 policies = st.builds(
     lambda limits, more: make_policy(limits=limits, **more),
@@ -82,7 +95,8 @@ policies = st.builds(
         suspend=st.booleans(),
         images=st.just([{"reference": reference} for reference in REFERENCES]),
         defaults=some_of(activeDeadlineSeconds=seconds, cpu=cpus, memory=sizes, workspace=sizes),
-        isolation=st.sampled_from(["UserNamespace", "UserNamespace", "RuntimeClass"]),
+        seccomp=st.sampled_from(["Agent", "RuntimeDefault"]),
+        skills=st.just(LISTED),
         inputs=st.just(
             {
                 "configMaps": [{"name": "*"}],
@@ -116,11 +130,12 @@ def cells(draw: st.DrawFn) -> Cell:
     metadata = {"name": draw(run_names), "uid": str(draw(st.uuids()))}
     request = observed.read_request(make_run(metadata, **draw(specs)))
     assert isinstance(request, Request)
-    documents, placement = draw(st.lists(policies, min_size=1, max_size=2)), draw(placements)
+    documents = draw(st.lists(policies, min_size=1, max_size=2))
+    same = {"placement": draw(placements), **draw(walls)}
     for document in documents:
-        document["spec"]["placement"] = placement
+        document["spec"] |= same
     bound = read_policies(*documents)
-    verdict = evaluate(request, bound, FACTS, SITE)
+    verdict = evaluate(request, bound, FACTS, SKILLS, SITE)
     assume(isinstance(verdict, Grant))
     assert isinstance(verdict, Grant)
     return bound, verdict
@@ -129,16 +144,32 @@ def cells(draw: st.DrawFn) -> Cell:
 pods = cells().map(lambda cell: pod.pod(cell[1]))
 
 
+@given(cells())
+def test_every_cell_has_the_profile_that_its_policies_ask_for(cell: Cell):
+    policies, granted = cell
+    spec = pod.pod(granted)["spec"]
+    (agent,) = spec["containers"]
+    expected = {
+        "Agent": {"type": "Localhost", "localhostProfile": PROFILE},
+        "RuntimeDefault": {"type": "RuntimeDefault"},
+    }
+
+    for policy in policies:
+        for part in (spec, agent):
+            profile = part["securityContext"]["seccompProfile"]
+            assert profile == expected[policy.spec.seccomp]
+
+
 @given(pods)
 def test_no_cell_is_root_or_can_become_root(manifest: Manifest):
     spec = manifest["spec"]
     (agent,) = spec["containers"]
 
-    assert spec["hostUsers"] is False
+    assert spec["hostUsers"] is (spec["runtimeClassName"] == "gvisor")
+    assert spec["runtimeClassName"] in (None, "gvisor")
     for context in (spec["securityContext"], agent["securityContext"]):
         assert context["runAsNonRoot"] is True
         assert context["runAsUser"] == context["runAsGroup"] == 65532
-        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
     assert agent["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert agent["securityContext"]["privileged"] is False
     assert agent["securityContext"]["allowPrivilegeEscalation"] is False
@@ -233,7 +264,9 @@ def test_every_image_of_a_cell_is_a_digest(manifest: Manifest):
 def test_a_cell_writes_to_its_workspace_and_tmp_and_nowhere_else(manifest: Manifest):
     spec = manifest["spec"]
     mounts = spec["containers"][0]["volumeMounts"]
-    writable = {mount["name"] for mount in mounts if mount.get("recursiveReadOnly") != "Enabled"}
+    recursive = "Enabled" if spec["runtimeClassName"] is None else "IfPossible"
+    read_only = {"readOnly": True, "recursiveReadOnly": recursive}.items()
+    writable = {mount["name"] for mount in mounts if not read_only <= mount.items()}
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
 
     assert writable == {"workspace", "tmp"}

@@ -22,6 +22,9 @@ RIGHTS: dict[tuple[str, ...], dict[str, str]] = {
     ("Role", "anchorhold-gateway", names.POLICY_NAMESPACE): {
         "anchorhold.dev/agentpolicies": "get list watch",
     },
+    ("Role", f"{names.CONTROLLER}-sentinels", names.SENTINEL_NAMESPACE): TABLE["granted"][
+        "sentinel"
+    ],
     ("ClusterRole", "anchorhold-author"): {
         "anchorhold.dev/agentruns": "create delete get list patch update watch",
         "/configmaps": "create delete get list watch",
@@ -31,7 +34,11 @@ RIGHTS: dict[tuple[str, ...], dict[str, str]] = {
         "/events": "get list watch",
     },
     ("Role", "anchorhold-policy-admin", names.POLICY_NAMESPACE): {
-        "anchorhold.dev/agentpolicies": "create delete get list patch update watch"
+        "anchorhold.dev/agentpolicies": "create delete get list patch update watch",
+        "anchorhold.dev/agentskills": "get list watch",
+    },
+    ("Role", "anchorhold-skill-reviewer", names.POLICY_NAMESPACE): {
+        "anchorhold.dev/agentskills": "create delete get list patch review update watch"
     },
 }
 
@@ -63,8 +70,11 @@ def test_the_rights_are_exactly_those_of_the_design():
 def test_the_table_of_what_is_forbidden_contradicts_no_role():
     """A right that a role gains must first be taken out of the table, where it is argued."""
     places = {"tenant": (names.CONTROLLER, f"{names.CONTROLLER}-tenant"),
-              "left": (names.CONTROLLER, f"{names.CONTROLLER}-ending")}  # fmt: skip
-    roles = charts.of_kind(charts.platform(), "ClusterRole")
+              "left": (names.CONTROLLER, f"{names.CONTROLLER}-ending"),
+              "sentinel": (names.CONTROLLER, f"{names.CONTROLLER}-sentinels")}  # fmt: skip
+    roles = charts.of_kind(charts.platform(), "Role") | charts.of_kind(
+        charts.platform(), "ClusterRole"
+    )
     for row in TABLE["forbidden"]:
         for role in places.get(row.get("where", "tenant"), (names.CONTROLLER,)):
             held = charts.granted(roles[role]).get(row["resource"], set())
@@ -100,8 +110,10 @@ def test_no_role_of_ours_reaches_for_what_nobody_needs():
     assert all("*" not in rule["apiGroups"] for role in found for rule in role["rules"])
 
 
-def test_the_controller_has_rights_in_two_places_only():
+def test_the_controller_has_rights_in_its_places_only():
     """Cluster-wide it reads and writes status; it creates where an admin onboarded a namespace.
+
+    Beside that it reads the policies and the sentinels.
 
     What it needs to end Pods there outlives the release; what it needs to start them does not.
     """
@@ -116,6 +128,7 @@ def test_the_controller_has_rights_in_two_places_only():
         ("ClusterRoleBinding", None, names.CONTROLLER),
         ("RoleBinding", names.POLICY_NAMESPACE, names.CONTROLLER),
         ("RoleBinding", names.GATEWAY_NAMESPACE, names.CONTROLLER),
+        ("RoleBinding", names.SENTINEL_NAMESPACE, f"{names.CONTROLLER}-sentinels"),
         ("RoleBinding", "team-a", f"{names.CONTROLLER}-ending"),
         ("RoleBinding", "team-a", f"{names.CONTROLLER}-tenant"),
     ]
@@ -139,3 +152,15 @@ def test_authors_read_their_own_policies_and_no_others():
             "verbs": ["get"],
         }
     ]
+
+
+def test_who_writes_policies_and_who_reviews_skills_is_said_apart():
+    """Each Role is bound to those whom the values name for it, and neither to anybody else."""
+    bound = {
+        document["roleRef"]["name"]: [subject["name"] for subject in document["subjects"]]
+        for document in charts.platform()
+        if document["kind"] == "RoleBinding"
+    }
+
+    assert bound["anchorhold-policy-admin"] == ["security"]
+    assert bound["anchorhold-skill-reviewer"] == ["bob"]

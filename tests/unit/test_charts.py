@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from anchorhold import names
+from bed import profile
 
 
 def test_the_chart_carries_the_crds_as_they_are():
@@ -33,7 +34,9 @@ def test_crds_are_upgraded_with_the_chart_and_outlive_it():
     """Templates are upgraded; what carries the annotation is kept."""
     crds = charts.of_kind(charts.platform(), "CustomResourceDefinition")
 
-    assert set(crds) == {"agentruns.anchorhold.dev", "agentpolicies.anchorhold.dev"}
+    assert set(crds) == {
+        f"{kind}.anchorhold.dev" for kind in ("agentruns", "agentpolicies", "agentskills")
+    }
     for crd in crds.values():
         assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
         original = charts.ROOT / "crds" / f"{crd['spec']['names']['plural']}.yaml"
@@ -67,9 +70,12 @@ def test_every_value_has_a_comment(chart: str):
         ("anchorhold", "replicas=2", "additional properties 'replicas' not allowed"),
         ("anchorhold", "image.tag=latest", "additional properties 'tag' not allowed"),
         ("anchorhold", "apiServer.host=x", "additional properties 'host' not allowed"),
+        ("anchorhold", "seccomp.profile=x", "additional properties 'profile' not allowed"),
+        ("anchorhold", "seccomp.kubeletRoot=kubelet", "does not match pattern"),
         ("anchorhold", "resources.gpu=1", "additional properties 'gpu' not allowed"),
         ("anchorhold", "image.reference=example.com/anchorhold:1.0", "does not match pattern"),
         ("anchorhold", "policyAdmins[0].kind=Robot", "value must be one of"),
+        ("anchorhold", "skillReviewers[0].kind=ServiceAccount", "missing propert"),
         ("anchorhold-tenant", "policy=x", "additional properties 'policy' not allowed"),
         ("anchorhold-tenant", "namespace.labels=x", "additional properties 'labels' not allowed"),
         ("anchorhold-tenant", "quota.secrets=1", "additional properties 'secrets' not allowed"),
@@ -137,7 +143,8 @@ def test_the_tenant_is_bound_to_every_admission_policy():
     assert set(bindings) == limits | floors
     policies = charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy")
     assert set(policies) == {
-        "anchorhold-onboarding", *names.LIMITS_POLICIES, *names.FLOOR_POLICIES,
+        "anchorhold-onboarding", "anchorhold-skill-review", *names.LIMITS_POLICIES,
+        *names.FLOOR_POLICIES,
     }  # fmt: skip
     for binding in bindings.values():
         takes_a_parameter = "paramKind" in policies[binding["spec"]["policyName"]]["spec"]
@@ -164,8 +171,8 @@ def test_admission_fails_closed_and_explains_itself():
     """No answer is a refusal, and every refusal has a sentence; there is no webhook to be down."""
     kinds = {document["kind"] for document in [*charts.platform(), *charts.tenant()]}
     assert not {kind for kind in kinds if "Webhook" in kind}
-    (stamp,) = charts.of_kind(charts.platform(), "MutatingAdmissionPolicy").values()
-    assert stamp["spec"]["failurePolicy"] == "Fail"
+    for stamp in charts.of_kind(charts.platform(), "MutatingAdmissionPolicy").values():
+        assert stamp["spec"]["failurePolicy"] == "Fail"
     for policy in charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy").values():
         assert policy["spec"]["failurePolicy"] == "Fail"
         for validation in policy["spec"]["validations"]:
@@ -182,15 +189,34 @@ def test_the_rules_know_the_controller_by_its_account(policy: str):
     assert f"request.userInfo.username == '{account}'" in str(found["spec"])
 
 
-def test_the_requester_is_stamped_and_protected_under_one_name():
+@pytest.mark.parametrize(
+    ("stamp", "annotation", "protector"),
+    [
+        ("anchorhold-requested-by", names.REQUESTED_BY_ANNOTATION, "anchorhold-run-integrity"),
+        ("anchorhold-reviewed-by", names.REVIEWED_BY_ANNOTATION, "anchorhold-skill-review"),
+    ],
+)
+def test_who_did_it_is_stamped_and_protected_under_one_name(
+    stamp: str, annotation: str, protector: str
+):
     """In every namespace: the binding selects nothing."""
-    (stamp,) = charts.of_kind(charts.platform(), "MutatingAdmissionPolicy").values()
-    (binding,) = charts.of_kind(charts.platform(), "MutatingAdmissionPolicyBinding").values()
+    made = charts.of_kind(charts.platform(), "MutatingAdmissionPolicy")[stamp]
+    binding = charts.of_kind(charts.platform(), "MutatingAdmissionPolicyBinding")[stamp]
     rules = charts.of_kind(charts.platform(), "ValidatingAdmissionPolicy")
 
-    assert binding["spec"] == {"policyName": stamp["metadata"]["name"]}
-    assert f"'{names.REQUESTED_BY_ANNOTATION}': request.userInfo.username" in str(stamp["spec"])
-    assert names.REQUESTED_BY_ANNOTATION in str(rules["anchorhold-run-integrity"]["spec"])
+    assert binding["spec"] == {"policyName": stamp}
+    assert f"'{annotation}': request.userInfo.username" in str(made["spec"])
+    assert annotation in str(rules[protector]["spec"])
+
+
+def test_the_review_of_skills_is_always_in_force():
+    """Not only where a tenant is: skills lie elsewhere."""
+    bindings = charts.of_kind(charts.platform(), "ValidatingAdmissionPolicyBinding")
+
+    assert bindings["anchorhold-skill-review"]["spec"] == {
+        "policyName": "anchorhold-skill-review",
+        "validationActions": ["Deny"],
+    }
 
 
 def test_every_input_has_a_rule_that_asks_for_its_author_s_right():
@@ -255,6 +281,52 @@ def test_the_controller_is_held_to_what_it_holds_others_to():
     }
     assert container["resources"]["limits"] == container["resources"]["requests"]
     assert set(container["resources"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}
+
+
+def test_a_sentinel_is_fenced_and_confined_as_a_cell_is():
+    """It would see nothing, or see what no cell sees, if it were not."""
+    inside = in_the_sentinels_namespace()
+    daemon = charts.of_kind(inside, "DaemonSet")[names.SENTINEL]
+    template = daemon["spec"]["template"]
+    cell = yaml.safe_load((charts.ROOT / "tests/golden/pod-small.yaml").read_text())["spec"]
+    cell["securityContext"]["seccompProfile"]["localhostProfile"] = profile.NAME
+    closed = charts.of_kind(charts.tenant(), "NetworkPolicy")[names.DEFAULT_DENY]
+    same = (
+        "automountServiceAccountToken", "enableServiceLinks", "dnsPolicy", "dnsConfig", "hostUsers",
+        "securityContext",
+    )  # fmt: skip
+
+    assert {key: template["spec"][key] for key in same} == {key: cell[key] for key in same}
+    assert charts.of_kind(inside, "NetworkPolicy")[names.DEFAULT_DENY]["spec"] == closed["spec"]
+    label = dict([names.SENTINEL_LABEL.split("=")])
+    assert daemon["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"] == label
+    containers = [*template["spec"]["initContainers"], *template["spec"]["containers"]]
+    assert [c["name"] for c in containers] == [names.SURVEY_CONTAINER, names.SENTINEL_CONTAINER]
+    confined = cell["containers"][0]["securityContext"]
+    for container in containers:
+        assert container["securityContext"].items() <= confined.items()
+        assert container["image"].endswith(charts.DIGEST)
+
+
+def test_a_sentinel_has_nothing():
+    """No token, no Secret, and an account without rights."""
+    inside = in_the_sentinels_namespace()
+    quota = charts.of_kind(inside, "ResourceQuota")["anchorhold"]["spec"]["hard"]
+    (account,) = charts.of_kind(inside, "ServiceAccount").values()
+    (binding,) = charts.of_kind(inside, "RoleBinding").values()
+
+    assert quota == {"services": "0", "secrets": "0", "persistentvolumeclaims": "0"}
+    assert account["automountServiceAccountToken"] is False
+    assert [subject["name"] for subject in binding["subjects"]] == [names.CONTROLLER]
+
+
+def in_the_sentinels_namespace() -> list[charts.Document]:
+    """What the chart puts there."""
+    return [
+        document
+        for document in charts.platform()
+        if document["metadata"].get("namespace") == names.SENTINEL_NAMESPACE
+    ]
 
 
 def test_the_examples_are_short_and_fit_together():

@@ -4,28 +4,33 @@ from typing import Any
 
 import pytest
 
+from anchorhold.api import egress as egress_api
 from anchorhold.api import policy as policy_api
 from anchorhold.api import run as run_api
+from anchorhold.api.policy import CLASS_RULE
 from anchorhold.api.status import Reason
 from anchorhold.policy import checks
 from anchorhold.policy.evaluate import ConfigMapFacts, evaluate
 from anchorhold.policy.grant import Grant, Refusal
-from factories import DATA_IMAGE, IMAGE, OTHER_IMAGE, SITE, make_policy, make_request, read_policies
+from factories import (
+    DATA_IMAGE,
+    IMAGE,
+    OTHER_IMAGE,
+    RULE,
+    SITE,
+    make_policy,
+    make_request,
+    read_policies,
+)
 
 # Whatever a test's inputs name exists, and is immutable.
 FACTS = {"settings": ConfigMapFacts(immutable=True, digest="sha256:" + "d" * 64)}
 TAG = "registry.example/agent:latest"
 
-# A value of the type that a reserved field has; the others take any object.
-SOME_VALUE = {
-    "skills": [{"name": "x"}],
-    "runtimeClassName": "gvisor",
-}
-
 
 def judge(spec: dict[str, Any], policy: dict[str, Any]) -> str | None:
     """The sentence of the refusal, or None for a grant."""
-    match evaluate(make_request(**spec), read_policies(policy), FACTS, SITE):
+    match evaluate(make_request(**spec), read_policies(policy), FACTS, {}, SITE):
         case Refusal(Reason.POLICY_REFUSED, message):
             return message.removesuffix(" (AgentPolicy 'default')")
         case Grant():
@@ -139,14 +144,14 @@ def test_a_run_that_asks_for_nothing_special_is_granted():
         pytest.param(
             {},
             {"isolation": "RuntimeClass"},
-            "`isolation` 'RuntimeClass' with `seccomp` 'RuntimeDefault' is not supported yet",
-            id="an isolation that is not built yet",
+            CLASS_RULE["message"],
+            id="a RuntimeClass without a name",
         ),
         pytest.param(
             {},
-            {"seccomp": "Agent"},
-            "`isolation` 'UserNamespace' with `seccomp` 'Agent' is not supported yet",
-            id="a seccomp profile that is not built yet",
+            {"runtimeClassName": "gvisor"},
+            CLASS_RULE["message"],
+            id="the name of a RuntimeClass beside user namespaces",
         ),
     ],
 )
@@ -238,11 +243,19 @@ def test_each_input_is_checked_and_not_only_the_first():
     assert judge({"inputs": [CONFIG_MAP, CLAIM]}, make_policy(inputs=allowed)) == UNLISTED_CLAIM
 
 
-@pytest.mark.parametrize("field", run_api.RESERVED)
-def test_a_field_of_a_run_that_nothing_enforces_yet_is_refused(field: str):
-    given = {field: SOME_VALUE.get(field, {})}
+@pytest.mark.parametrize("field", egress_api.RESERVED_ASKED)
+def test_a_field_of_a_run_s_egress_that_nothing_enforces_yet_is_refused(field: str):
+    given = {"egress": {"rules": [{"name": "model"}], field: {}}}
+    policy = make_policy(egress={"rules": [RULE]})
 
-    assert judge(given, make_policy()) == run_api.RESERVED[field]
+    assert judge(given, policy) == egress_api.RESERVED_ASKED[field]
+
+
+@pytest.mark.parametrize("field", egress_api.RESERVED_RULE)
+def test_a_field_of_a_rule_that_nothing_enforces_yet_voids_a_policy(field: str):
+    policy = make_policy(egress={"rules": [RULE, {**RULE, "name": "other", field: {}}]})
+
+    assert judge({}, policy) == egress_api.RESERVED_RULE[field]
 
 
 @pytest.mark.parametrize("field", run_api.RESERVED_INPUT)
@@ -255,7 +268,7 @@ def test_a_field_of_an_input_that_nothing_enforces_yet_is_refused(field: str):
 
 @pytest.mark.parametrize("field", policy_api.RESERVED)
 def test_a_field_of_a_policy_that_nothing_enforces_yet_voids_it(field: str):
-    given: dict[str, Any] = {field: SOME_VALUE.get(field, {})}
+    given: dict[str, Any] = {field: {}}
 
     assert judge({}, make_policy(**given)) == policy_api.RESERVED[field]
 

@@ -6,8 +6,9 @@ import pytest
 
 from anchorhold.api.status import Reason
 from anchorhold.controller import ending
+from anchorhold.controller.containers import EPOCH
 from anchorhold.controller.ending import Outcome
-from anchorhold.controller.observed import EPOCH, read_pod
+from anchorhold.controller.observed import read_pod
 from factories import CREATED, STARTED, agent, make_pod, netgate, shut, terminated
 
 DEADLINE = {
@@ -301,6 +302,10 @@ def unscheduled(message: str) -> dict[str, Any]:
 
 
 NO_CLAIM = '0/1 nodes are available: persistentvolumeclaim "checkout" not found.'
+NO_PROFILE = (
+    'failed to create containerd container: cannot load seccomp profile "/var/lib/kubelet/seccomp/'
+    'anchorhold/agent-0123456789abcdef.json": open …: no such file or directory'
+)
 
 
 @pytest.mark.parametrize(
@@ -334,6 +339,14 @@ NO_CLAIM = '0/1 nodes are available: persistentvolumeclaim "checkout" not found.
                 Reason.LOST, "the node could not make the cell: CreateContainerError: bad spec"
             ),
             id="a node that can't make it",
+        ),
+        pytest.param(
+            waiting("CreateContainerError", NO_PROFILE),
+            Outcome(
+                Reason.PROFILE_MISSING,
+                f"the node lacks the seccomp profile: CreateContainerError: {NO_PROFILE}",
+            ),
+            id="a node without the seccomp profile",
         ),
         pytest.param(
             waiting("CreateContainerConfigError", 'configmap "x" not found'),

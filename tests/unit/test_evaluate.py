@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from anchorhold.api.policy import CLASS_RULE
 from anchorhold.api.status import Reason
 from anchorhold.policy import checks
 from anchorhold.policy.evaluate import (
@@ -11,6 +12,7 @@ from anchorhold.policy.evaluate import (
     ConfigMapFacts,
     conflict,
     evaluate,
+    exchanged_wall,
     longest_deadline,
     of_rule,
     revoked,
@@ -21,6 +23,7 @@ from factories import (
     DATA_IMAGE,
     IMAGE,
     OTHER_IMAGE,
+    PROFILE,
     RULE,
     SITE,
     make_grant,
@@ -30,12 +33,14 @@ from factories import (
 )
 
 DIGEST = "sha256:" + "d" * 64
+# The type of the profile of a cell that has our own.
+OWN = "Localhost"
 SETTINGS = {"inputs": [{"name": "conf", "configMap": {"name": "settings"}}]}
 ANY_CONFIG_MAP = make_policy(inputs={"configMaps": [{"name": "*"}]})
 
 
 def test_a_run_without_a_policy_is_refused():
-    verdict = evaluate(make_request(), (), {}, SITE)
+    verdict = evaluate(make_request(), (), {}, {}, SITE)
 
     assert verdict == Refusal(Reason.NOT_ONBOARDED, "no AgentPolicy is bound to the namespace")
 
@@ -50,8 +55,10 @@ def test_what_a_run_leaves_out_is_the_limit():
         "memory": "1Gi",
         "workspace": "1Gi",
         "isolation": "UserNamespace",
-        "seccomp": "RuntimeDefault",
+        "runtimeClassName": "",
+        "seccomp": PROFILE,
         "inputs": (),
+        "skills": (),
         "rules": (),
     }
 
@@ -111,7 +118,7 @@ def test_each_of_two_policies_must_allow_a_run(order: int):
     narrow = make_policy({"name": "narrow"})
     policies = read_policies(wide, narrow)[::order]
 
-    verdict = evaluate(make_request(image=OTHER_IMAGE), policies, {}, SITE)
+    verdict = evaluate(make_request(image=OTHER_IMAGE), policies, {}, {}, SITE)
 
     assert verdict == Refusal(
         Reason.POLICY_REFUSED,
@@ -133,7 +140,7 @@ def test_a_grant_names_the_policies_that_it_was_made_under():
 
 
 def test_a_config_map_that_does_not_exist_is_missing():
-    verdict = evaluate(make_request(**SETTINGS), read_policies(ANY_CONFIG_MAP), {}, SITE)
+    verdict = evaluate(make_request(**SETTINGS), read_policies(ANY_CONFIG_MAP), {}, {}, SITE)
 
     assert verdict == Refusal(
         Reason.INPUT_MISSING,
@@ -144,7 +151,7 @@ def test_a_config_map_that_does_not_exist_is_missing():
 def test_a_config_map_that_somebody_could_change_is_refused():
     facts = {"settings": ConfigMapFacts(immutable=False, digest=DIGEST)}
 
-    verdict = evaluate(make_request(**SETTINGS), read_policies(ANY_CONFIG_MAP), facts, SITE)
+    verdict = evaluate(make_request(**SETTINGS), read_policies(ANY_CONFIG_MAP), facts, {}, SITE)
 
     assert verdict == Refusal(
         Reason.POLICY_REFUSED,
@@ -196,7 +203,7 @@ def test_any_other_input_is_granted_without_a_digest(
 
 def test_an_unlisted_config_map_is_not_looked_up():
     """Whether it exists is none of the author's business then."""
-    verdict = evaluate(make_request(**SETTINGS), read_policies(), {}, SITE)
+    verdict = evaluate(make_request(**SETTINGS), read_policies(), {}, {}, SITE)
 
     assert isinstance(verdict, Refusal)
     assert verdict.reason is Reason.POLICY_REFUSED
@@ -238,6 +245,12 @@ def test_the_digest_of_a_grant_covers_where_its_cell_runs():
     elsewhere = read_policies(make_policy(placement={"nodeSelector": {"pool": "agents"}}))
 
     assert make_grant(policies=elsewhere).effective.digest != make_grant().effective.digest
+
+
+def test_a_cell_has_the_runtimes_profile_where_the_policies_say_so():
+    policies = read_policies(make_policy(seccomp="RuntimeDefault"))
+
+    assert make_grant(policies=policies).effective.seccomp == "RuntimeDefault"
 
 
 def test_a_grant_is_placed_as_the_policies_say():
@@ -282,7 +295,7 @@ def test_the_digest_of_a_grant_covers_what_its_rules_say():
 def test_a_run_that_asks_for_a_rule_that_one_policy_lacks_is_refused():
     policies = read_policies(make_policy(**ALLOWS), make_policy({"name": "narrow"}))
 
-    verdict = evaluate(make_request(**ASKS), policies, {}, SITE)
+    verdict = evaluate(make_request(**ASKS), policies, {}, {}, SITE)
 
     assert verdict == Refusal(
         Reason.POLICY_REFUSED,
@@ -293,7 +306,7 @@ def test_a_run_that_asks_for_a_rule_that_one_policy_lacks_is_refused():
 def test_a_budget_that_nothing_keeps_is_refused():
     asked = {"egress": {**ASKS["egress"], "budget": {"requests": 1}}}
 
-    verdict = evaluate(make_request(**asked), read_policies(make_policy(**ALLOWS)), {}, SITE)
+    verdict = evaluate(make_request(**asked), read_policies(make_policy(**ALLOWS)), {}, {}, SITE)
 
     assert isinstance(verdict, Refusal)
     assert "`budget` is not supported yet" in verdict.message
@@ -310,13 +323,13 @@ def test_rules_of_one_name_must_be_the_same_in_every_policy():
 
 
 def test_where_there_is_no_gateway_no_run_is_granted_one():
-    nowhere = Site(image=SITE.image, canary=SITE.canary, closed=(), gateways=0)
+    nowhere = Site(SITE.image, SITE.canary, closed=(), profile=PROFILE, gateways=0)
     policies = read_policies(make_policy(**ALLOWS))
 
-    refusal = evaluate(make_request(**ASKS), policies, {}, nowhere)
+    refusal = evaluate(make_request(**ASKS), policies, {}, {}, nowhere)
 
     assert refusal == Refusal(Reason.POLICY_REFUSED, NO_GATEWAY)
-    assert isinstance(evaluate(make_request(), policies, {}, nowhere), Grant)
+    assert isinstance(evaluate(make_request(), policies, {}, {}, nowhere), Grant)
 
 
 # --- Policies that cannot hold together -----------------------------------------------------------
@@ -326,7 +339,8 @@ DIFFERENT = pytest.mark.parametrize(
     ("field", "value"),
     [
         pytest.param("isolation", "RuntimeClass", id="isolation"),
-        pytest.param("seccomp", "Agent", id="seccomp"),
+        pytest.param("runtimeClassName", "gvisor", id="a RuntimeClass"),
+        pytest.param("seccomp", "RuntimeDefault", id="seccomp"),
         pytest.param("placement", PLACED, id="placement"),
     ],
 )
@@ -344,8 +358,8 @@ def test_policies_that_differ_in_what_a_cell_is_are_a_conflict(
     refusal = Refusal(
         Reason.POLICY_CONFLICT, f"the AgentPolicies {listed} must not differ in `{field}`"
     )
-    assert evaluate(make_request(), policies[::order], {}, SITE) == refusal
-    assert revoked(make_request(), policies[::order]) == refusal.message
+    assert evaluate(make_request(), policies[::order], {}, {}, SITE) == refusal
+    assert revoked(make_request(), policies[::order], OWN, {}) == refusal.message
 
 
 @DIFFERENT
@@ -399,9 +413,15 @@ def test_the_tightest_of_all_policies_bounds_deadline_and_retention():
 DATA = {
     "inputs": [{"name": "data", "image": {"reference": DATA_IMAGE}}],
     "egress": {"rules": [{"name": "model"}]},
+    "skills": [{"name": "read-pdf"}],
 }
-LISTED = {"inputs": {"images": [{"reference": DATA_IMAGE}]}, "egress": {"rules": [RULE]}}
-# A check -> the policy under which it fails for a run with an image as input and a rule of the
+SKILL = {"skills": [{"name": "read-pdf", "digest": DIGEST}]}
+LISTED = {
+    "inputs": {"images": [{"reference": DATA_IMAGE}]},
+    "egress": {"rules": [RULE]},
+    **SKILL,
+}
+# A check -> the policy under which it fails for a run with an image, a skill and a rule of the
 # gateway, and its sentence.
 REVOCATIONS: dict[checks.Check, tuple[dict[str, Any], str]] = {
     checks.policy_is_not_suspended: ({**LISTED, "suspend": True}, "the policy is suspended"),
@@ -409,9 +429,9 @@ REVOCATIONS: dict[checks.Check, tuple[dict[str, Any], str]] = {
         {**LISTED, "egress": {"rules": [RULE], "budget": {}}},
         "`budget` is not supported yet: remove the field",
     ),
-    checks.isolation_is_supported: (
+    checks.isolation_is_whole: (
         {**LISTED, "isolation": "RuntimeClass"},
-        "`isolation` 'RuntimeClass' with `seccomp` 'RuntimeDefault' is not supported yet",
+        CLASS_RULE["message"],
     ),
     checks.image_is_listed: (
         {**LISTED, "images": [{"reference": OTHER_IMAGE}]},
@@ -429,6 +449,10 @@ REVOCATIONS: dict[checks.Check, tuple[dict[str, Any], str]] = {
         {**LISTED, "egress": {"rules": [{**RULE, "name": "other"}]}},
         "`egress.rules['model'].name` must be a rule that the policy lists",
     ),
+    checks.skills_are_listed: (
+        {**LISTED, "skills": []},
+        "`skills['read-pdf']` must be a skill that the policy lists",
+    ),
 }
 
 
@@ -440,7 +464,7 @@ def test_every_check_while_a_run_goes_on_has_its_row():
 def test_a_running_run_is_revoked_when_this_fails(check: checks.Check):
     spec, sentence = REVOCATIONS[check]
 
-    found = revoked(make_request(**DATA), read_policies(make_policy(**spec)))
+    found = revoked(make_request(**DATA), read_policies(make_policy(**spec)), OWN, {})
 
     assert found == f"{sentence} (AgentPolicy 'default')"
 
@@ -457,14 +481,67 @@ def test_the_check_alone_lets_a_running_run_go_on(check: checks.Check):
     assert failing == [check]
 
 
+GVISOR = {"isolation": "RuntimeClass", "runtimeClassName": "gvisor"}
+MAPPED = {"isolation": "UserNamespace", "runtimeClassName": ""}
+
+
+@pytest.mark.parametrize(
+    ("granted", "policy", "sentence"),
+    [
+        pytest.param(MAPPED, {}, None, id="still a user namespace"),
+        pytest.param(GVISOR, GVISOR, None, id="still the same runtime class"),
+        pytest.param(
+            {"isolation": "UserNamespace"}, {}, None, id="made before there were runtime classes"
+        ),
+        pytest.param(
+            MAPPED,
+            GVISOR,
+            "`isolation` is 'RuntimeClass' now, and the cell was made with 'UserNamespace'",
+            id="a runtime class since",
+        ),
+        pytest.param(
+            GVISOR,
+            {},
+            "`isolation` is 'UserNamespace' now, and the cell was made with 'RuntimeClass'",
+            id="a user namespace since",
+        ),
+        pytest.param(
+            GVISOR,
+            {**GVISOR, "runtimeClassName": "kata"},
+            "`runtimeClassName` is 'kata' now, and the cell was made with 'gvisor'",
+            id="another runtime class since",
+        ),
+        pytest.param(
+            {},
+            {},
+            "`isolation` is 'UserNamespace' now, and the cell was made with ''",
+            id="nobody knows how it was made",
+        ),
+    ],
+)
+def test_a_cell_is_kept_apart_as_its_policies_say_today(
+    granted: dict[str, Any], policy: dict[str, Any], sentence: str | None
+):
+    assert exchanged_wall(granted, read_policies(make_policy(**policy))) == sentence
+
+
+def test_a_grant_says_which_wall_its_cell_has():
+    effective = make_grant(policies=read_policies(make_policy(**GVISOR))).effective
+
+    assert (effective.isolation, effective.runtime_class_name) == ("RuntimeClass", "gvisor")
+
+
 def test_a_running_run_goes_on_under_the_policy_that_granted_it():
-    assert revoked(make_request(**DATA), read_policies(make_policy(**LISTED))) is None
+    assert revoked(make_request(**DATA), read_policies(make_policy(**LISTED)), OWN, {}) is None
 
 
 def test_the_second_of_two_policies_can_revoke_a_running_run():
     policies = read_policies(make_policy(), make_policy({"name": "second"}, suspend=True))
 
-    assert revoked(make_request(), policies) == "the policy is suspended (AgentPolicy 'second')"
+    assert (
+        revoked(make_request(), policies, OWN, {})
+        == "the policy is suspended (AgentPolicy 'second')"
+    )
 
 
 @pytest.mark.parametrize(
@@ -476,7 +553,7 @@ def test_the_second_of_two_policies_can_revoke_a_running_run():
         pytest.param({"workspace": {"sizeLimit": "1Gi"}}, {"limits": {"workspace": "1Mi"}}),
         pytest.param({"ttlSecondsAfterFinished": 0}, {"minRetentionSeconds": 60}),
         pytest.param(SETTINGS, {"inputs": {}}),
-        pytest.param({"skills": [{"name": "x"}]}, {}),
+        pytest.param({**ASKS, "egress": {**ASKS["egress"], "budget": {}}}, ALLOWS),
     ],
     ids=["deadline", "cpu", "memory", "workspace", "retention", "a ConfigMap", "a reserved field"],
 )
@@ -486,9 +563,23 @@ def test_what_a_running_run_has_already_is_not_taken_from_it(
     """It would not be granted again; a tightened deadline shortens it, which ends nothing."""
     request, policies = make_request(**asked), read_policies(make_policy(**policy))
 
-    assert isinstance(evaluate(request, policies, {}, SITE), Refusal)
-    assert revoked(request, policies) is None
+    assert isinstance(evaluate(request, policies, {}, {}, SITE), Refusal)
+    assert revoked(request, policies, OWN, {}) is None
+
+
+@pytest.mark.parametrize("seccomp", ["RuntimeDefault", "Unconfined", ""])
+def test_a_run_without_the_profile_that_a_policy_asks_for_is_revoked(seccomp: str):
+    found = revoked(make_request(), read_policies(make_policy()), seccomp, {})
+
+    assert found == f"`seccomp` must be 'Agent', not '{seccomp}' (AgentPolicy 'default')"
+
+
+@pytest.mark.parametrize("seccomp", ["RuntimeDefault", OWN])
+def test_a_run_keeps_the_profile_that_it_has_under_a_looser_policy(seccomp: str):
+    policies = read_policies(make_policy(seccomp="RuntimeDefault"))
+
+    assert revoked(make_request(), policies, seccomp, {}) is None
 
 
 def test_a_verdict_is_a_grant_or_a_refusal_and_nothing_else():
-    assert isinstance(evaluate(make_request(), read_policies(), {}, SITE), Grant)
+    assert isinstance(evaluate(make_request(), read_policies(), {}, {}, SITE), Grant)

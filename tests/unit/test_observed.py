@@ -8,7 +8,8 @@ import pytest
 
 from anchorhold import names
 from anchorhold.controller import observed
-from anchorhold.controller.observed import Gate, Pod, Run, Termination
+from anchorhold.controller.containers import Gate, Termination
+from anchorhold.controller.observed import Pod, Run
 from anchorhold.policy.grant import Request
 from factories import (
     CREATED,
@@ -190,9 +191,12 @@ def test_a_new_pod_is_read_whole():
         message="",
         node="node-1",
         deadline_seconds=600,
+        seccomp="Localhost",
         record=RECORD,
+        skills={},
         obstacle="",
         obstacle_message="",
+        awaited_class="",
         gate=None,
         running_since=None,
         termination=None,
@@ -339,6 +343,7 @@ def test_what_keeps_a_pod_from_starting(status: dict[str, Any], expected: tuple[
         pytest.param("7", id="a number"),
         pytest.param("[" * 100_000, id="deeper than a parser goes"),
         pytest.param('{"conditions": [], "podName": "x"}', id="words that are ours to write"),
+        pytest.param('{"effective": "all", "policies": {}}', id="our words with other values"),
     ],
 )
 def test_a_record_that_we_did_not_write_counts_as_nothing(text: str):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onenode import build, context, images, paths
+from onenode import build, context, images, paths, recipes, shell
 
 PARTS = {"go.mod": b"module a", "go.sum": b"hashes"}
 
@@ -31,6 +31,20 @@ def test_key_ignores_order():
     assert build.key(dict(reversed(PARTS.items()))) == build.key(PARTS)
 
 
+def test_a_program_of_our_own_is_an_ingredient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """In whichever folder of the module it lies, and not only beside its go.mod."""
+    monkeypatch.setattr(recipes, "SOURCES", tmp_path)
+    monkeypatch.setattr(shell, "run", lambda *_, **__: "go version")
+    source = tmp_path / "shim" / "own" / "main.go"
+    source.parent.mkdir(parents=True)
+    seen = set()
+    for text in ("package main", "package main // more"):
+        source.write_text(text)
+        seen.add(build.folder(recipes.Recipe("shim", ("./own",), "1 second")))
+
+    assert len(seen) == 2
+
+
 def _context(folder: Path, ignore: str = "") -> images.Wish:
     (folder / "Dockerfile").write_text("FROM base\n")
     (folder / ".dockerignore").write_text(ignore)
@@ -43,12 +57,13 @@ def test_image_key_sees_contents_modes_and_arguments(tmp_path: Path):
     """A changed byte, an executable bit or another argument makes another image."""
     wish = _context(tmp_path)
     seen = {wish.identity, images.Wish(tmp_path, arguments=("A=1",)).identity}
+    seen |= {images.Wish(tmp_path, packages=more).identity for more in ("git", "git gcc")}
     (tmp_path / "app" / "main.py").chmod(0o755)
     seen.add(wish.identity)
     (tmp_path / "app" / "main.py").write_text("pass # more\n")
     seen.add(wish.identity)
 
-    assert len(seen) == 4
+    assert len(seen) == 6
 
 
 def test_image_key_ignores_what_the_context_ignores(tmp_path: Path):

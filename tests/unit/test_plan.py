@@ -264,7 +264,8 @@ def test_a_cell_keeps_the_grant_that_it_was_made_with():
 
 def test_a_cell_on_no_node_yet_has_no_node_name():
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
-    pod = {**make_pod(conditions=[{**condition, "message": "no room"}]), "spec": {}}
+    pod = make_pod(conditions=[{**condition, "message": "no room"}])
+    del pod["spec"]["nodeName"]
 
     decided = decide(make_observed(pod=pod))
 

@@ -107,6 +107,20 @@ def test_an_agent_that_has_ended_while_its_pod_has_not_is_revoked():
     assert reason_of(decided) == ("PolicyRevoked", SENTENCE)
 
 
+def test_a_policy_that_exchanges_the_wall_ends_a_cell():
+    """No cell can be given another."""
+    policies = read_policies(
+        make_policy({"generation": 2}, isolation="RuntimeClass", runtimeClassName="gvisor")
+    )
+
+    decided = decide(make_observed(pod=running_pod(), policies=policies))
+
+    assert reason_of(decided) == (
+        "PolicyRevoked",
+        "`isolation` is 'RuntimeClass' now, and the cell was made with 'UserNamespace'",
+    )
+
+
 WHOLE = fence.Fence(
     bindings=(
         *(fence.Binding(name, "team-a", "default") for name in names.LIMITS_POLICIES),

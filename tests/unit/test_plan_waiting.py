@@ -18,7 +18,7 @@ from plans import (
 )
 
 from anchorhold.controller import status
-from anchorhold.controller.plan import Plan, decide
+from anchorhold.controller.plan import Plan, decide, denied
 from anchorhold.policy.evaluate import ConfigMapFacts
 from factories import (
     CREATED,
@@ -26,10 +26,13 @@ from factories import (
     STARTED,
     agent,
     gate_word,
+    make_grant,
     make_observed,
     make_pod,
+    make_policy,
     make_run,
     netgate,
+    read_policies,
     running_pod,
     shut,
     terminated,
@@ -174,6 +177,101 @@ def test_of_several_inputs_the_one_that_vanished_is_named():
     decided = decide(make_observed(make_run(inputs=inputs), make_pod(), config_maps=FACTS))
 
     assert reason_of(decided) == ("Pending", "ConfigMap 'first' does not exist any more")
+
+
+BROKEN = netgate(terminated={"exitCode": 1, "reason": "Error", "startedAt": STARTED})
+NO_SANDBOX = "the node made no sandbox of RuntimeClass 'kata': "
+
+
+def under_a_class(condition: str, name: str | None = "kata", **status: Any) -> dict[str, Any]:  # noqa: ANN401
+    """A cell on a node that says whether it made its sandbox."""
+    conditions = [{"type": "PodReadyToStartContainers", "status": condition}]
+    pod = make_pod(conditions=conditions, **status)
+    pod["spec"]["runtimeClassName"] = name
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("pod", "config_maps", "seconds", "reason"),
+    [
+        pytest.param(under_a_class("False"), FACTS, 60, "Unschedulable", id="for too long"),
+        pytest.param(under_a_class("False"), {}, 60, "InputMissing", id="whose input vanished"),
+        pytest.param(under_a_class("False"), FACTS, 59, None, id="for a while"),
+        pytest.param(under_a_class("True"), FACTS, 60, None, id="which is there"),
+        pytest.param(under_a_class("False", None), FACTS, 60, None, id="of no runtime class"),
+        pytest.param(
+            under_a_class("False", phase="Failed", reason="DeadlineExceeded"),
+            FACTS,
+            10,
+            "Unschedulable",
+            id="until its deadline",
+        ),
+        pytest.param(
+            under_a_class("False", phase="Failed", reason="DeadlineExceeded", podIP="10.0.0.1"),
+            FACTS,
+            10,
+            "Lost",
+            id="which was there until its deadline",
+        ),
+        pytest.param(
+            under_a_class("False", phase="Failed", initContainerStatuses=BROKEN),
+            FACTS,
+            10,
+            "Lost",
+            id="which is gone after its netgate broke",
+        ),
+    ],
+)
+def test_a_cell_waits_for_its_sandbox(
+    pod: dict[str, Any],
+    config_maps: Mapping[str, ConfigMapFacts],
+    seconds: float,
+    reason: str | None,
+):
+    """The node does not say that it lacks the handler of a runtime class."""
+    observed = make_observed(WITH_SETTINGS, pod, config_maps=config_maps, now=later(seconds))
+
+    decided = decide(observed)
+
+    assert ended(decided) is (reason is not None)
+    assert reason is None or reason_of(decided)[0] == reason
+    assert reason != "Unschedulable" or reason_of(decided)[1].startswith(NO_SANDBOX)
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds", "expected"),
+    [
+        pytest.param(
+            'pod rejected: RuntimeClass "kata" not found',
+            60,
+            ("Unschedulable", "RuntimeClass 'kata', which the policy names, does not exist"),
+            id="a class that stays away",
+        ),
+        pytest.param(
+            'pod rejected: RuntimeClass "kata" not found',
+            59,
+            ("Pending", 'pod rejected: RuntimeClass "kata" not found'),
+            id="a class that may come",
+        ),
+        pytest.param(
+            'exceeded quota: RuntimeClass "other" not found',
+            3_600,
+            ("Pending", 'exceeded quota: RuntimeClass "other" not found'),
+            id="anything else",
+        ),
+    ],
+)
+def test_a_cell_that_the_api_server_did_not_take(
+    message: str, seconds: float, expected: tuple[str, str]
+):
+    """Only what is sure never to be taken ends the run."""
+    policies = read_policies(make_policy(isolation="RuntimeClass", runtimeClassName="kata"))
+    observed = make_observed(policies=policies, now=later(seconds))
+
+    told = denied(observed, make_grant(policies=policies), message)
+
+    assert reason_of(Plan(status=told)) == expected
+    assert ended(Plan(status=told)) is (expected[0] == "Unschedulable")
 
 
 NEVER_RAN = agent(terminated={"exitCode": 137, "reason": "ContainerStatusUnknown"})

@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_FILE_LINES = 250
 MAX_FUNCTION_LINES = 40
-MAX_TRUSTED_LINES = 3_900
+MAX_TRUSTED_LINES = 4_500
 
 # The modules that decide or build. Each takes the world as an argument and returns a value.
 # api/schema.py is a developer's tool that writes files; nothing imports it.
@@ -27,7 +27,18 @@ PURE = sorted(
     + [
         PACKAGE / "controller" / f"{name}.py"
         for name in (
-            *("plan", "stopping", "record", "status", "ending", "observed", "runs", "events"),
+            *(
+                "plan",
+                "stopping",
+                "record",
+                "status",
+                "ending",
+                "observed",
+                "containers",
+                "sentinels",
+                "runs",
+                "events",
+            ),
         )
     ]
     + [

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from anchorhold.api import policy, run, schema
+from anchorhold.api import egress, policy, run, schema
 from anchorhold.api.status import ConditionType
 from anchorhold.controller import status
 
@@ -111,7 +111,7 @@ def test_a_list_of_named_things_is_a_map(path: str, node: Node):
         assert node["x-kubernetes-list-type"] == "map"
         assert key in node["items"]["required"]
     named = node.get("items", {}).get("properties", {})
-    assert bool(keys) == bool({"name", "reference", "type"} & set(named))
+    assert bool(keys) == bool({"name", "reference", "type", "path"} & set(named))
 
 
 def test_the_columns_of_a_run():
@@ -181,9 +181,11 @@ def rules_of(name: str, path: str) -> dict[str, str]:
 RESERVED = [
     pytest.param(name, path, field, sentence, id=f"{name}:{path}.{field}")
     for name, path, table in (
-        ("agentruns.yaml", "spec", run.RESERVED),
         ("agentruns.yaml", "spec.inputs.items", run.RESERVED_INPUT),
+        ("agentruns.yaml", "spec.egress", egress.RESERVED_ASKED),
         ("agentpolicies.yaml", "spec", policy.RESERVED),
+        ("agentpolicies.yaml", "spec.egress", egress.RESERVED_EGRESS),
+        ("agentpolicies.yaml", "spec.egress.rules.items", egress.RESERVED_RULE),
     )
     for field, sentence in table.items()
 ]

@@ -14,11 +14,10 @@ from anchorhold.api.status import Reason
 ROOT = Path(__file__).parents[2]
 FIELDS = yaml.safe_load((ROOT / "tests/fields.yaml").read_text(encoding="utf-8"))
 BAD_INPUT = yaml.safe_load((ROOT / "tests/bad_input.yaml").read_text(encoding="utf-8"))
-CRDS = {"AgentRun": "agentruns", "AgentPolicy": "agentpolicies"}
+CRDS = {"AgentRun": "agentruns", "AgentPolicy": "agentpolicies", "AgentSkill": "agentskills"}
 LAYERS = {"schema", "admission", "controller", "gateway", "pod"}
 RESERVED = {
     "AgentRun": {
-        *run.RESERVED,
         *(f"inputs[].{field}" for field in run.RESERVED_INPUT),
         *(f"egress.{field}" for field in egress.RESERVED_ASKED),
     },
@@ -27,6 +26,7 @@ RESERVED = {
         *(f"egress.{field}" for field in egress.RESERVED_EGRESS),
         *(f"egress.rules[].{field}" for field in egress.RESERVED_RULE),
     },
+    "AgentSkill": set(),
 }
 
 

@@ -122,6 +122,7 @@ class FakeApi:
         self.store = Store()
         self.store.listeners.append(self._spread)
         self.calls: Counter[tuple[str, str]] = Counter()
+        self.graces: list[int | None] = []
         self.requests: list[Call] = []
         self.latency = 0.0
         self.url = ""
@@ -313,6 +314,7 @@ class FakeApi:
 
     async def _deleted(self, call: Call) -> Manifest:
         options = json.loads(await call.request.read() or b"{}")
+        self.graces.append(options.get("gracePeriodSeconds"))
         return self.store.delete(call.key, options.get("preconditions", {}).get("uid"))
 
     async def _listed(self, call: Call) -> Manifest:

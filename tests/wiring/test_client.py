@@ -112,6 +112,7 @@ async def test_delete_removes_the_object_of_that_uid(api: fakeapi.FakeApi, kube:
     await kube.delete(POD, uid)
 
     assert api.objects("pods") == []
+    assert api.graces == [None]
 
 
 async def test_delete_of_what_is_gone_is_no_error(api: fakeapi.FakeApi, kube: client.Client):

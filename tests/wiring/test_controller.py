@@ -1,9 +1,10 @@
 """The whole controller, Kopf and all, against a server that counts, forgets and fails."""
 
 import asyncio
+import json
 import random
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -15,12 +16,13 @@ from anchorhold import __main__ as program
 from anchorhold import names
 from anchorhold.cluster import client
 from anchorhold.controller.view import View
-from anchorhold.policy import identity, window
+from anchorhold.policy import digest, identity, window
 from anchorhold.policy.grant import Site
 from wiring import fakeapi
 
-NAMESPACE = "team-a"
+NAMESPACE, NODE = "team-a", "node-1"
 IMAGE = "registry.example.com/agent@sha256:" + "a" * 64
+PROFILE = "anchorhold/agent-0123456789abcdef.json"
 Manifest = dict[str, Any]
 # What Kopf itself says goes by the controller's logs; a watch that is cut is nothing to fail on.
 SECONDS = 20
@@ -48,7 +50,7 @@ def binding(admission_policy: str, *, action: str = "Deny") -> Manifest:
     }
 
 
-def policy(**limits: object) -> Manifest:
+def policy(skills: Sequence[Manifest] = (), **limits: object) -> Manifest:
     usual = {
         "activeDeadlineSeconds": 60,
         "cpu": "1",
@@ -61,7 +63,11 @@ def policy(**limits: object) -> Manifest:
         "apiVersion": "anchorhold.dev/v1alpha1",
         "kind": "AgentPolicy",
         "metadata": {"name": "small", "namespace": "anchorhold-policies"},
-        "spec": {"images": [{"reference": IMAGE}], "limits": {**usual, **limits}},
+        "spec": {
+            "images": [{"reference": IMAGE}],
+            "limits": {**usual, **limits},
+            "skills": list(skills),
+        },
     }
 
 
@@ -77,7 +83,8 @@ def run(name: str, **spec: object) -> Manifest:
 def site(url: str) -> Site:
     """The installation. Whatever listens will do for a canary."""
     image = "registry.example.com/anchorhold@sha256:" + "e" * 64
-    return Site(image=image, canary=url.rpartition("/")[2], closed=(), gateways=1)
+    here = url.rpartition("/")[2]
+    return Site(image=image, canary=here, closed=(), profile=PROFILE, gateways=1)
 
 
 def in_a_thread(group: asyncio.TaskGroup, url: str, port: int) -> threading.Event:
@@ -109,6 +116,31 @@ def default_deny(**spec: object) -> Manifest:
     }
 
 
+def sentinel(*, ready: bool = True, reached: str = "") -> Manifest:
+    """The sentinel of the only node, ready, or with what it reached."""
+    verdict = {"reason": "BoundaryOpen" if reached else "", "message": reached}
+    ended = {"terminated": {"exitCode": 1, "message": json.dumps(verdict)}}
+    missing = [{"what": "processes", "setting": "podPidsLimit"}]
+    survey = {"terminated": {"exitCode": 0, "message": json.dumps(missing)}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "sentinel",
+            "namespace": names.SENTINEL_NAMESPACE,
+            "labels": {"anchorhold.dev/component": "sentinel"},
+        },
+        "spec": {"nodeName": NODE},
+        "status": {
+            "conditions": [{"type": "Ready", "status": str(ready and not reached)}],
+            "initContainerStatuses": [{"name": "survey", "state": survey}],
+            "containerStatuses": [
+                {"name": "sentinel", "state": {"waiting": {}}, "lastState": ended}
+            ],
+        },
+    }
+
+
 class Cluster:
     """An emulated cluster: its API, and a kubelet that runs what is there when it is told to."""
 
@@ -118,6 +150,7 @@ class Cluster:
 
     def onboard(self, **limits: object) -> None:
         self.api.put(policy(**limits))
+        self.api.put(sentinel())
         self.api.put(default_deny())
         for name in names.LIMITS_POLICIES + names.FLOOR_POLICIES:
             self.api.put(admission_policy(name))
@@ -147,8 +180,12 @@ class Cluster:
     async def until(self, name: str, reason: str) -> None:
         await self.api.wait(lambda: self.reason(name) == reason, SECONDS)
 
+    def cells(self) -> list[Manifest]:
+        pods = self.api.objects("pods")
+        return [p for p in pods if p["metadata"]["namespace"] != names.SENTINEL_NAMESPACE]
+
     def pod(self, run_name: str) -> Manifest | None:
-        found = self.api.objects("pods")
+        found = self.cells()
         mine = (p for p in found if p["metadata"]["ownerReferences"][0]["name"] == run_name)
         return next(mine, None)
 
@@ -162,6 +199,14 @@ class Cluster:
         """The kubelet starts the agent."""
         state = {"running": {"startedAt": "2026-11-25T10:00:00Z"}}
         self._kubelet(await self.pod_of(run_name), "Running", state)
+
+    async def runs_on_the_node(self, run_name: str) -> None:
+        """A new run, once its agent runs on the only node."""
+        self.api.put(run(run_name))
+        cell = await self.pod_of(run_name)
+        self.api.patch("pods", NAMESPACE, cell, {"spec": {"nodeName": NODE}})
+        await self.starts(run_name)
+        await self.until(run_name, "Running")
 
     async def ends(self, run_name: str, code: int = 0) -> None:
         """The agent ends."""
@@ -222,6 +267,7 @@ FAULTS: list[tuple[str, Break]] = [
     for verb, resource in (
         ("create", "configmaps"), ("create", "pods"), ("patch", "agentruns/status"),
         ("list", "pods"), ("list", "agentruns"), ("list", "agentpolicies"),
+        ("list", "agentskills"), ("watch", "agentskills"),
         ("list", "validatingadmissionpolicybindings"), ("watch", "pods"), ("watch", "agentruns"),
     )
     for status in (500, 503, 429, 410)
@@ -240,7 +286,7 @@ async def test_whatever_fails_once_the_end_is_the_same(cluster: Cluster, break_i
         await restarting(cluster, completes)
 
     assert cluster.reason("a") == "Completed"
-    assert len(cluster.api.objects("pods")) == 1
+    assert len(cluster.cells()) == 1
     assert len(cluster.api.objects("configmaps")) == 1
     found = cluster.api.get("agentruns", NAMESPACE, "a")
     assert found is not None
@@ -291,8 +337,88 @@ async def test_a_restart_between_any_two_writes_changes_nothing(cluster: Cluster
     async with cluster.controller():
         await cluster.until("a", "Completed")
 
-    assert len(cluster.api.objects("pods")) == 1
+    assert len(cluster.cells()) == 1
     assert len(cluster.api.objects("configmaps")) == 1
+
+
+def skill(text: str, **metadata: object) -> Manifest:
+    """An AgentSkill that somebody reviewed."""
+    files = {"SKILL.md": text}
+    annotations = {names.REVIEWED_BY_ANNOTATION: "alice"}
+    return {
+        "apiVersion": "anchorhold.dev/v1alpha1",
+        "kind": "AgentSkill",
+        "metadata": {
+            "name": "read-pdf",
+            "namespace": names.POLICY_NAMESPACE,
+            "annotations": annotations,
+            **metadata,
+        },
+        "spec": {
+            "description": "Reads.",
+            "files": [{"path": path, "content": content} for path, content in files.items()],
+            "digest": digest.of_texts(files),
+        },
+    }
+
+
+async def test_a_run_with_a_skill_gets_a_config_map_of_its_own(cluster: Cluster):
+    """Task, skills, Pod: the Pod last; what becomes of the AgentSkill then changes nothing."""
+    cluster.onboard()
+    listed = [{"name": "read-pdf", "digest": skill("# Read")["spec"]["digest"]}]
+    cluster.api.put(policy(skills=listed))
+    cluster.api.put(skill("# Read"))
+    async with cluster.controller():
+        cluster.api.put(run("a", skills=[{"name": "read-pdf"}]))
+        await cluster.starts("a")
+        await cluster.until("a", "Running")
+        cluster.api.delete("agentskills", names.POLICY_NAMESPACE, "read-pdf")
+        cluster.api.put(run("b", skills=[{"name": "read-pdf"}]))
+        await cluster.until("b", "Pending")
+
+        assert cluster.reason("a") == "Running"
+        assert (
+            cluster.message("b") == "`skills['read-pdf']` names an AgentSkill that does not exist"
+        )
+        _, second = cluster.api.objects("configmaps")
+        assert "# Read" in second["data"].values()
+        cluster.api.patch(
+            "agentpolicies", names.POLICY_NAMESPACE, "small", {"spec": {"skills": []}}
+        )
+        await cluster.until("a", "PolicyRevoked")
+
+
+async def test_a_run_waits_for_its_skill_and_starts_when_it_comes(cluster: Cluster):
+    """Nobody has to create the run again: the watch of skills looks at it."""
+    cluster.onboard()
+    listed = [{"name": "read-pdf", "digest": skill("# Read")["spec"]["digest"]}]
+    cluster.api.put(policy(skills=listed))
+    async with cluster.controller():
+        cluster.api.put(run("a", skills=[{"name": "read-pdf"}]))
+        await cluster.until("a", "Pending")
+        cluster.api.put(skill("# Read"))
+        await cluster.starts("a")
+        await cluster.until("a", "Running")
+
+
+async def test_a_config_map_in_the_way_of_the_skills_ends_the_run(cluster: Cluster):
+    """Whoever made it: what it holds is not what was reviewed."""
+    cluster.onboard()
+    listed = [{"name": "read-pdf", "digest": skill("# Read")["spec"]["digest"]}]
+    cluster.api.put(policy(skills=listed))
+    cluster.api.put(skill("# Read"))
+    cluster.api.fail("create", "pods", 503, times=1000)
+    async with cluster.controller():
+        cluster.api.put(run("a", skills=[{"name": "read-pdf"}]))
+        await cluster.api.wait(lambda: len(cluster.api.objects("configmaps")) == 2, SECONDS)
+    name = cluster.api.objects("configmaps")[1]["metadata"]["name"]
+    cluster.api.patch("configmaps", NAMESPACE, name, {"data": {"001": "# Obey"}})
+    cluster.api._faults.clear()  # noqa: SLF001  # the API server is well again
+    async with cluster.controller():
+        await cluster.until("a", "NameTaken")
+
+    assert cluster.message("a") == f"ConfigMap '{name}' exists and does not belong to this run"
+    assert cluster.cells() == []
 
 
 async def test_a_cell_that_somebody_deletes_is_never_made_again(cluster: Cluster):
@@ -317,7 +443,7 @@ async def test_a_run_that_was_deleted_unseen_leaves_no_cell(cluster: Cluster):
     cluster.api.vanish("agentruns", NAMESPACE, "a")
 
     async with cluster.controller():
-        await cluster.api.wait(lambda: not cluster.api.objects("pods"), SECONDS)
+        await cluster.api.wait(lambda: not cluster.cells(), SECONDS)
 
 
 async def test_a_namesake_never_gets_the_other_s_cell(cluster: Cluster):
@@ -327,7 +453,7 @@ async def test_a_namesake_never_gets_the_other_s_cell(cluster: Cluster):
         cluster.api.put(run("a"))
         first = await cluster.pod_of("a")
         cluster.api.delete("agentruns", NAMESPACE, "a")
-        await cluster.api.wait(lambda: not cluster.api.objects("pods"), SECONDS)
+        await cluster.api.wait(lambda: not cluster.cells(), SECONDS)
         cluster.api.put(run("a"))
         second = await cluster.pod_of("a")
 
@@ -405,7 +531,7 @@ async def test_somebody_else_s_config_map_is_not_taken_for_the_task(cluster: Clu
     async with cluster.controller():
         await cluster.until("a", "NameTaken")
 
-    assert cluster.api.objects("pods") == []
+    assert cluster.cells() == []
     assert name in cluster.message("a")
 
 
@@ -418,7 +544,7 @@ async def test_a_binding_that_only_warns_is_a_missing_fence(cluster: Cluster):
         await cluster.until("a", "Pending")
 
     assert "anchorhold-pod-limits" in cluster.message("a")
-    assert cluster.api.objects("pods") == []
+    assert cluster.cells() == []
 
 
 async def test_a_denial_by_admission_is_shown_and_tried_again(cluster: Cluster):
@@ -441,7 +567,7 @@ async def test_a_burst_never_exceeds_what_may_be_active(cluster: Cluster):
 
     def count(*_: object) -> None:
         nonlocal most
-        pods = cluster.api.objects("pods")
+        pods = cluster.cells()
         phases = [p.get("status", {}).get("phase") for p in pods]
         most = max(most, sum(phase != "Succeeded" for phase in phases))
 
@@ -461,7 +587,7 @@ async def test_a_burst_never_exceeds_what_may_be_active(cluster: Cluster):
 
 def waiting(cluster: Cluster) -> list[str]:
     """The runs whose cell has not ended."""
-    pods = [p for p in cluster.api.objects("pods") if p.get("status", {}).get("phase") is None]
+    pods = [p for p in cluster.cells() if p.get("status", {}).get("phase") is None]
     return [p["metadata"]["ownerReferences"][0]["name"] for p in pods]
 
 
@@ -518,18 +644,18 @@ async def test_the_probes_and_the_metrics_answer(cluster: Cluster):
 async def test_a_namespace_that_is_not_bound_any_more_is_left(
     cluster: Cluster, kube: client.Client, start: fakeapi.Start
 ):
-    """At the next list of all runs, its Pods are not watched any longer."""
+    """At the next list of all runs, its Pods are not watched any longer; the sentinels are."""
     cluster.onboard()
     view = View(kube, lambda _: None, random.Random(1), site(cluster.api.url))  # noqa: S311
     start(view.run(lambda: None))
-    await cluster.api.wait(lambda: cluster.api.watching("pods"), SECONDS)
+    await cluster.api.wait(lambda: cluster.api.watching("pods") == 2, SECONDS)
     for name in names.LIMITS_POLICIES + names.FLOOR_POLICIES:
         cluster.api.delete("validatingadmissionpolicybindings", None, f"{name}.{NAMESPACE}")
     await cluster.api.wait(lambda: not view.bindings.store, SECONDS)
 
     await view.resync()
 
-    await cluster.api.wait(lambda: not cluster.api.watching("pods"), SECONDS)
+    await cluster.api.wait(lambda: cluster.api.watching("pods") == 1, SECONDS)
     assert view.pods == {}
 
 
@@ -538,7 +664,7 @@ async def test_a_cell_that_is_on_its_way_out_still_counts(cluster: Cluster):
     cluster.onboard(activeRuns=1)
     cluster.api.linger("pods")
     seen: list[int] = []
-    cluster.api.store.listeners.append(lambda *_: seen.append(len(cluster.api.objects("pods"))))
+    cluster.api.store.listeners.append(lambda *_: seen.append(len(cluster.cells())))
     async with cluster.controller():
         cluster.api.put(run("first"))
         first = await cluster.pod_of("first")
@@ -553,11 +679,14 @@ async def test_a_cell_that_is_on_its_way_out_still_counts(cluster: Cluster):
 
 
 async def everything_is_looked_at(cluster: Cluster) -> None:
-    """A new list of the Pods makes the controller look; the run that comes after it is later."""
+    """A new list of the Pods makes the controller look; the run that comes after it is later.
+
+    Those of the cells, and those of the sentinels.
+    """
     before = cluster.api.calls["list", "pods"]
     cluster.api.compact()
     cluster.api.break_watches("pods", 410)
-    await cluster.api.wait(lambda: cluster.api.calls["list", "pods"] > before, SECONDS)
+    await cluster.api.wait(lambda: cluster.api.calls["list", "pods"] > before + 1, SECONDS)
     cluster.api.put(run("later"))
     await cluster.until("later", "Queued")
 
@@ -612,7 +741,7 @@ async def test_a_running_agent_is_ended_when_what_holds_it_goes(cluster: Cluster
         damage(cluster.api)
 
         await cluster.until("a", "PolicyRevoked")
-        await cluster.api.wait(lambda: not cluster.api.objects("pods"), SECONDS)
+        await cluster.api.wait(lambda: not cluster.cells(), SECONDS)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -624,7 +753,7 @@ async def test_nothing_new_starts_where_what_holds_it_is_gone(cluster: Cluster, 
         cluster.api.put(run("a"))
         await cluster.api.wait(lambda: cluster.reason("a") in ("Pending", "PolicyRefused"), SECONDS)
 
-    assert cluster.api.objects("pods") == []
+    assert cluster.cells() == []
 
 
 async def test_a_run_is_judged_though_its_config_map_may_not_be_read(cluster: Cluster):
@@ -689,7 +818,7 @@ async def test_cancel_ends_a_run_and_keeps_its_record(cluster: Cluster):
         for name in ("waiting", "running"):
             cluster.api.patch("agentruns", NAMESPACE, name, {"spec": {"cancel": True}})
             await cluster.until(name, "Cancelled")
-        await cluster.api.wait(lambda: not cluster.api.objects("pods"), SECONDS)
+        await cluster.api.wait(lambda: not cluster.cells(), SECONDS)
 
 
 async def test_a_run_deletes_itself_when_its_time_to_live_is_over(cluster: Cluster):
@@ -721,3 +850,50 @@ async def test_who_asked_is_in_the_record(cluster: Cluster):
     found = cluster.api.get("agentruns", NAMESPACE, "a")
     assert found is not None
     assert found["status"]["requestedBy"] == "alice"
+
+
+async def test_a_run_on_a_node_that_opens_is_ended_and_none_starts_until_it_is_closed(
+    cluster: Cluster,
+):
+    """Its sentinel got out; the next run waits, and starts when the sentinel finds it closed."""
+    cluster.onboard()
+    async with cluster.controller():
+        await cluster.runs_on_the_node("first")
+        cluster.api.put(sentinel(reached="10.96.0.1:443"))
+        await cluster.until("first", "BoundaryOpen")
+        await cluster.api.wait(lambda: not cluster.cells(), SECONDS)
+        cluster.api.put(run("second"))
+        await cluster.until("second", "Pending")
+        waiting_for = cluster.message("second")
+        cluster.api.put(sentinel())
+        await cluster.pod_of("second")
+
+    first = cluster.api.get("agentruns", NAMESPACE, "first")
+    assert first is not None
+    assert first["status"]["unenforced"] == [{"what": "processes", "setting": "podPidsLimit"}]
+    assert "10.96.0.1:443" in cluster.message("first")
+    assert cluster.api.graces == [1]
+    assert "node 'node-1' is open: 10.96.0.1:443" in waiting_for
+
+
+@pytest.mark.parametrize("change", ["is deleted", "is not ready"])
+async def test_a_sentinel_that_says_nothing_ends_nothing_and_lets_none_start(
+    cluster: Cluster, change: str
+):
+    """Evicted, late or lost: it proves nothing about the cells that are there."""
+    cluster.onboard()
+    async with cluster.controller():
+        await cluster.runs_on_the_node("first")
+        if change == "is deleted":
+            cluster.api.delete("pods", names.SENTINEL_NAMESPACE, "sentinel")
+        else:
+            cluster.api.put(sentinel(ready=False))
+        cluster.api.put(run("second"))
+        await cluster.until("second", "Pending")
+        await cluster.ends("first")
+        await cluster.until("first", "Completed")
+        message = cluster.message("second")
+        cluster.api.put(sentinel())
+        await cluster.pod_of("second")
+
+    assert "no node has a sentinel that is ready" in message

@@ -14,6 +14,11 @@ pod-security.kubernetes.io/warn: restricted
 pod-security.kubernetes.io/warn-version: {{ .Values.podSecurityVersion }}
 {{- end -}}
 
+{{/* The seccomp profile of cells, as the kubelet finds it: its name says what is in it. */}}
+{{- define "anchorhold.profile" -}}
+anchorhold/agent-{{ .Files.Get "files/agent.json" | sha256sum | trunc 16 }}.json
+{{- end -}}
+
 {{/* Subjects of a binding, from the values' short form. */}}
 {{- define "anchorhold.subjects" -}}
 {{- range . }}

@@ -78,6 +78,7 @@ ObjectName = Annotated[
 Label = Annotated[
     str, Field(min_length=1, max_length=40, pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
 ]
+Digest = Annotated[str, Field(max_length=71, pattern="^sha256:[a-f0-9]{64}$")]
 Cpu = Annotated[str, Field(max_length=6, pattern="^([1-9][0-9]{0,2}|[1-9][0-9]{0,4}m)$")]
 Memory = Annotated[str, Field(max_length=8, pattern="^[1-9][0-9]{0,5}(Mi|Gi)$")]
 DeadlineSeconds = Annotated[int, Field(ge=1, le=86_400)]
@@ -90,6 +91,15 @@ Argument = Annotated[str, Field(max_length=1_024)]
 Reserved = Annotated[
     dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
 ]
+
+
+class PinnedSkill(Type):
+    """An AgentSkill, and what it holds."""
+
+    name: Label
+    """Its name, and that of its folder under `/skills`."""
+    digest: Digest
+    """'sha256:' over its files."""
 
 
 def refused(reserved: Mapping[str, str]) -> list[dict[str, str]]:

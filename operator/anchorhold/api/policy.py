@@ -11,6 +11,7 @@ from anchorhold.api.base import (
     ImageReference,
     Memory,
     ObjectName,
+    PinnedSkill,
     Reserved,
     Retention,
     RunCount,
@@ -151,20 +152,12 @@ class Placement(Type):
 
 
 RESERVED = {
-    "runtimeClassName": "`runtimeClassName` is not supported yet: remove it",
-    "skills": "`skills` are not supported yet: remove the field",
     "outputs": "`outputs` are not supported yet: remove the field, a run returns up to 4096 bytes "
     "as its result",
 }
-ONE_WAY = (
-    rule(
-        "!has(self.isolation) || self.isolation == 'UserNamespace'",
-        "`isolation` must be 'UserNamespace': 'RuntimeClass' is not supported yet",
-    ),
-    rule(
-        "!has(self.seccomp) || self.seccomp == 'RuntimeDefault'",
-        "`seccomp` must be 'RuntimeDefault': 'Agent' is not supported yet",
-    ),
+CLASS_RULE = rule(
+    "has(self.runtimeClassName) == (has(self.isolation) && self.isolation == 'RuntimeClass')",
+    "`runtimeClassName` must be set where `isolation` is 'RuntimeClass', and nowhere else",
 )
 
 
@@ -184,7 +177,7 @@ class AgentPolicySpec(Type):
     model_config = ConfigDict(
         json_schema_extra=rules(
             *refused(RESERVED),
-            *ONE_WAY,
+            CLASS_RULE,
             rule(
                 "!has(self.defaults) || !has(self.defaults.activeDeadlineSeconds) || "
                 "self.defaults.activeDeadlineSeconds <= self.limits.activeDeadlineSeconds",
@@ -208,19 +201,22 @@ class AgentPolicySpec(Type):
     defaults: Defaults = Defaults()
     """What a run gets that does not say."""
     isolation: Isolation = Isolation.USER_NAMESPACE
-    """'UserNamespace': root in the cell is nobody on the node."""
-    seccomp: Seccomp = Seccomp.RUNTIME_DEFAULT
-    """'RuntimeDefault': the container runtime's own list of system calls."""
+    """'UserNamespace': root in the cell is nobody on the node. 'RuntimeClass': another kernel than
+    the node's, for instance gVisor's. To change it ends running runs."""
+    seccomp: Seccomp = Seccomp.AGENT
+    """'Agent': the installation's own short list of system calls, which a node must have;
+    'RuntimeDefault': the container runtime's."""
     inputs: AllowedInputs = AllowedInputs()
     """What runs may mount read-only. Absent: nothing."""
     runtime_class_name: ObjectName | None = None
-    """Not supported yet, and refused."""
+    """The RuntimeClass of cells, required where `isolation` is 'RuntimeClass'. Where it has a
+    `scheduling` of its own, `placement` must say the same. To change it ends running runs."""
     min_retention_seconds: Retention = 0
     """How long a finished run's record is kept at least, in seconds."""
     placement: Placement = Placement()
     """Where cells run."""
-    skills: tuple[Reserved, ...] | None = Field(default=None, max_length=64)
-    """Not supported yet, and refused."""
+    skills: tuple[PinnedSkill, ...] = Field(default=(), max_length=64, json_schema_extra=list_map())
+    """The AgentSkills that runs may name; one that was changed does not run. Absent: none."""
     outputs: Reserved | None = None
     """Not supported yet, and refused."""
     egress: AllowedEgress = AllowedEgress()

@@ -73,6 +73,13 @@ class Input(Type):
     """Not supported yet, and refused."""
 
 
+class Skill(Type):
+    """An AgentSkill of the namespace `anchorhold-policies`, which the policy must list."""
+
+    name: Label
+    """Its name, and that of its folder under `/skills`."""
+
+
 class Workspace(Type):
     """The agent's scratch space at `/workspace`, which is gone with the cell."""
 
@@ -89,7 +96,6 @@ class Resources(Type):
     """For instance '512Mi'."""
 
 
-RESERVED = {"skills": "`skills` are not supported yet: remove the field"}
 # All but `cancel`; a field that is added to the spec without being added here fails a test.
 IMMUTABLE = (
     "task",
@@ -126,7 +132,6 @@ class AgentRunSpec(Type):
                 "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",
                 "`cancel` cannot be taken back: create a new run",
             ),
-            *refused(RESERVED),
         )
     )
 
@@ -156,8 +161,8 @@ class AgentRunSpec(Type):
     """CPU and memory; the policy's defaults or limits if absent."""
     active_deadline_seconds: DeadlineSeconds | None = None
     """When the run is ended, in seconds after the node accepted it; the policy's if absent."""
-    skills: tuple[Reserved, ...] | None = Field(default=None, max_length=64)
-    """Not supported yet, and refused."""
+    skills: tuple[Skill, ...] = Field(default=(), max_length=16, json_schema_extra=list_map())
+    """What the agent may look up, at `/skills/<name>`; `/skills/INDEX.md` describes each."""
     egress: AskedEgress | None = None
     """What it may reach, through the gateway alone. Absent: no network at all."""
     ttl_seconds_after_finished: Retention | None = None

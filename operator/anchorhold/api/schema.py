@@ -15,6 +15,7 @@ from anchorhold import names
 from anchorhold.api.base import Type, rule
 from anchorhold.api.policy import AgentPolicy
 from anchorhold.api.run import AgentRun
+from anchorhold.api.skill import AgentSkill
 from anchorhold.api.status import ConditionType, Reason
 
 Schema = dict[str, Any]
@@ -128,6 +129,26 @@ def agent_policy() -> Schema:
     return crd
 
 
+def agent_skill() -> Schema:
+    """The CRD of AgentSkill."""
+    crd = definition(AgentSkill, "agentskills", "askill", status=False)
+    version = crd["spec"]["versions"][0]
+    version["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = [
+        rule(
+            "self.metadata.name.matches('^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$')",
+            "`metadata.name` must be at most 40 lower-case letters, digits and dashes: it names a "
+            "folder",
+        )
+    ]
+    version["additionalPrinterColumns"] = [
+        column("REVIEWED-BY", r".metadata.annotations.anchorhold\.dev/reviewed-by"),
+        column("DIGEST", ".spec.digest"),
+        column("AGE", ".metadata.creationTimestamp", "date"),
+        column("DESCRIPTION", ".spec.description"),
+    ]
+    return crd
+
+
 def definition(kind: type[Type], plural: str, short: str, *, status: bool) -> Schema:
     """A CRD for one type, without columns."""
     schema = kind.model_json_schema()
@@ -159,7 +180,7 @@ def definition(kind: type[Type], plural: str, short: str, *, status: bool) -> Sc
 
 def render() -> dict[str, str]:
     """File name -> content of every CRD."""
-    crds = (agent_policy(), agent_run())
+    crds = (agent_policy(), agent_run(), agent_skill())
     return {
         f"{crd['spec']['names']['plural']}.yaml": yaml.safe_dump(crd, sort_keys=False, width=96)
         for crd in crds

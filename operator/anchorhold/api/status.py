@@ -11,6 +11,7 @@ from anchorhold.api.base import (
     Label,
     Memory,
     ObjectName,
+    PinnedSkill,
     Type,
     list_map,
 )
@@ -139,12 +140,16 @@ class Effective(Type):
     """The size of `/workspace`."""
     isolation: str = Field(max_length=32)
     """How the cell is kept apart."""
-    seccomp: str = Field(max_length=32)
-    """Which profile it has."""
+    runtime_class_name: str = Field(default="", max_length=253)
+    """The RuntimeClass, where that is what keeps it apart."""
+    seccomp: str = Field(max_length=64)
+    """Which profile it has: 'RuntimeDefault', or the name of a file with its digest."""
     inputs: tuple[EffectiveInput, ...] = Field(
         default=(), max_length=16, json_schema_extra=list_map()
     )
     """What it can read."""
+    skills: tuple[PinnedSkill, ...] = Field(default=(), max_length=16, json_schema_extra=list_map())
+    """What it can look up."""
     rules: tuple[EffectiveRule, ...] = Field(
         default=(), max_length=16, json_schema_extra=list_map()
     )
@@ -173,6 +178,15 @@ class Boundary(Type):
     """When something answered last, in milliseconds after the netgate began; 0: never."""
 
 
+class Unenforced(Type):
+    """Something that the run's node does not enforce on a cell."""
+
+    what: str = Field(min_length=1, max_length=256)
+    """What is open, for instance 'processes: a cell can start 1024 and more'."""
+    setting: str = Field(max_length=256)
+    """What would close it."""
+
+
 class AgentRunStatus(Type):
     """What Anchorhold has seen of the run. Only Anchorhold writes it."""
 
@@ -196,6 +210,9 @@ class AgentRunStatus(Type):
     """The node it ran on."""
     boundary: Boundary | None = None
     """What the netgate saw."""
+    unenforced: tuple[Unenforced, ...] = Field(default=(), max_length=16)
+    """What the node does not enforce, as a look from inside a Pod like a cell found; empty: nothing
+    was found."""
     start_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     """When the agent started."""
     completion_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})

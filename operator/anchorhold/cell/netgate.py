@@ -1,7 +1,7 @@
 """The init container that lets the agent start only behind a closed fence: see `inside.netgate`."""
 
 from anchorhold import names
-from anchorhold.cell import metadata
+from anchorhold.cell import metadata, skills
 from anchorhold.policy import digest
 from anchorhold.policy.grant import Grant
 from anchorhold.policy.window import Window
@@ -47,4 +47,4 @@ def digests(grant: Grant) -> dict[str, str]:
     """What each folder must hold, by where it is mounted."""
     task = digest.of_files({names.TASK_KEY: grant.request.spec.task.encode("utf-8", "replace")})
     inputs = {f"{names.INPUTS_DIRECTORY}/{i.name}": i.digest for i in grant.inputs if i.digest}
-    return {names.TASK_DIRECTORY: task, **inputs}
+    return {names.TASK_DIRECTORY: task, **inputs, **skills.digests(grant)}

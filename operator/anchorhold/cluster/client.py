@@ -146,9 +146,10 @@ class Client:
         """The object after a merge-patch: given fields are set, null ones removed."""
         return await self._call("patch", path, json=body, headers=_MERGE_PATCH)
 
-    async def delete(self, path: str, uid: str) -> None:
+    async def delete(self, path: str, uid: str, grace_seconds: int | None = None) -> None:
         """Nothing of this uid remains, or it is on its way out; a namesake is spared."""
-        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        options: Manifest = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        options |= {"preconditions": {"uid": uid}, "gracePeriodSeconds": grace_seconds}
         try:
             await self._call("delete", path, json=options)
         except ApiError as error:

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from anchorhold.api.status import Reason
-from anchorhold.cell import network, pod, task
+from anchorhold.cell import network, pod, skills, task
 from anchorhold.cluster import client, paths
 from anchorhold.policy import window
 from anchorhold.policy.grant import Grant, Refusal
@@ -14,21 +14,22 @@ Document = dict[str, Any]
 
 
 async def launch(api: client.Client, grant: Grant, way_out: window.Window) -> Refusal | None:
-    """Write the task, the opening, then the Pod: the Pod last, so that nothing runs half made.
+    """Write task, skills and opening, then the Pod, so that nothing runs half made.
 
     Returns a refusal when something else has the name. Raises what `Client.create` raises.
     """
     namespace = grant.request.namespace
-    config_map, manifest = task.config_map(grant), pod.pod(grant, way_out)
-    stored = await create(api, paths.config_maps(namespace), paths.config_map, config_map)
-    if not is_the_task(stored, config_map):
-        return taken("ConfigMap", config_map)
+    for config_map in (task.config_map(grant), *skills.config_maps(grant)):
+        stored = await create(api, paths.config_maps(namespace), paths.config_map, config_map)
+        if not is_as_wanted(stored, config_map):
+            return taken("ConfigMap", config_map)
     if grant.gateway:
         opening = network.network_policy(grant)
         network_policies = paths.network_policies(namespace)
         stored = await create(api, network_policies, paths.network_policy, opening)
         if stored["spec"] != opening["spec"]:
             return taken("NetworkPolicy", opening)
+    manifest = pod.pod(grant, way_out)
     stored = await create(api, paths.pods(namespace), paths.pod, manifest)
     if not is_owned_by(stored, grant.request.uid):
         return taken("Pod", manifest)
@@ -48,7 +49,7 @@ async def create(
     return await api.get(one(metadata["namespace"], metadata["name"]))
 
 
-def is_the_task(stored: Document, wanted: Document) -> bool:
+def is_as_wanted(stored: Document, wanted: Document) -> bool:
     """Anyone who may create ConfigMaps could have made this one: its content must be ours."""
     same = all(stored.get(field) == wanted[field] for field in ("data", "immutable"))
     return same and "binaryData" not in stored

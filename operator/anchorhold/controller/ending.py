@@ -7,7 +7,8 @@ agent all end as 'DeadlineExceeded'. What tells them apart is whether the agent 
 from dataclasses import dataclass
 
 from anchorhold.api.status import Reason
-from anchorhold.controller.observed import Pod, Termination, has_ended
+from anchorhold.controller.containers import Termination
+from anchorhold.controller.observed import Pod, has_ended
 
 IMAGE_OBSTACLES = frozenset(
     {
@@ -124,6 +125,19 @@ def obstacle(pod: Pod) -> Outcome | None:
         return Outcome(Reason.UNSCHEDULABLE, f"no node can take the cell: {pod.obstacle_message}")
     if pod.obstacle in IMAGE_OBSTACLES:
         return Outcome(Reason.IMAGE_UNAVAILABLE, words)
+    if "seccomp profile" in pod.obstacle_message:
+        return Outcome(Reason.PROFILE_MISSING, f"the node lacks the seccomp profile: {words}")
     if pod.obstacle in ("", "ContainerCreating", "PodInitializing"):
         return None
     return Outcome(Reason.LOST, f"the node could not make the cell: {words}")
+
+
+def no_sandbox(pod: Pod) -> Outcome | None:
+    """A node does not say that its container runtime lacks the handler of a RuntimeClass."""
+    if not pod.awaited_class:
+        return None
+    return Outcome(
+        Reason.UNSCHEDULABLE,
+        f"the node made no sandbox of RuntimeClass '{pod.awaited_class}': "
+        "its container runtime may not know the handler",
+    )

@@ -1,7 +1,7 @@
 """What the controller sees: slim, frozen views of runs and Pods, read once at the edge."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,15 +11,21 @@ from pydantic import ValidationError
 from anchorhold import names
 from anchorhold.api.base import first_fault
 from anchorhold.api.run import AgentRunSpec
+from anchorhold.api.status import Effective
+from anchorhold.controller.containers import (
+    Gate,
+    Termination,
+    container_state,
+    read_gate,
+    read_termination,
+)
+from anchorhold.controller.sentinels import Lookout
+from anchorhold.policy import library
 from anchorhold.policy.evaluate import ConfigMapFacts
 from anchorhold.policy.grant import BoundPolicy, Refusal, Request, Site
 
 Document = Mapping[str, Any]
 Key = tuple[str, str]
-# The reason of a netgate that gave none.
-SPEECHLESS = "Lost"
-# What a time that was never set looks like: containerd's zero, and our schema's default.
-EPOCH = "1970-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +52,12 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Termination:
-    """How the agent's container ended, in the kubelet's words."""
-
-    exit_code: int
-    reason: str
-    message: str
-    started: str | None
-    finished: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """The netgate's last word: why the agent may not start, empty if it may.
-
-    `open_milliseconds` is when something that must not answer the cell answered last.
-    """
-
-    reason: str
-    message: str
-    open_milliseconds: int
-
-
-@dataclass(frozen=True, slots=True)
 class Pod:
-    """A cell's Pod. `obstacle` is what the scheduler or the kubelet waits for, if it says so."""
+    """A cell's Pod. `obstacle` is what the scheduler or the kubelet waits for, if it says so.
+
+    `awaited_class` is the RuntimeClass whose sandbox the node has not made, or empty; `seccomp` is
+    the type of its profile; `skills` are the digests of what it was granted, by name.
+    """
 
     name: str
     uid: str
@@ -83,9 +70,12 @@ class Pod:
     message: str
     node: str
     deadline_seconds: int | None
+    seccomp: str
     record: Document
+    skills: Mapping[str, str]
     obstacle: str
     obstacle_message: str
+    awaited_class: str
     gate: Gate | None
     running_since: str | None
     termination: Termination | None
@@ -104,6 +94,7 @@ class Observed:
     been listed, `vanished` that the controller made the cell and the cell is gone. `place` counts
     what goes before this run: unfinished runs, and cells of others that still live.
     `canary_answers` is whether the canary can be reached from outside.
+    `lookout` is what the sentinels of all nodes say.
     """
 
     run: Run
@@ -113,9 +104,11 @@ class Observed:
     vanished: bool
     policies: tuple[BoundPolicy, ...] | Refusal
     config_maps: Mapping[str, ConfigMapFacts]
+    skills: library.Known
     place: int
     site: Site
     canary_answers: bool
+    lookout: Lookout
     now: datetime
 
 
@@ -154,6 +147,8 @@ def read_pod(document: Document) -> Pod:
     state = container_state(status.get("containerStatuses"), names.AGENT_CONTAINER)
     waiting = gate.get("waiting") or state.get("waiting")
     obstacle, obstacle_message = read_obstacle(status, waiting)
+    record = read_record(metadata.get("annotations") or {})
+    security = document["spec"].get("securityContext") or {}
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -166,43 +161,15 @@ def read_pod(document: Document) -> Pod:
         message=status.get("message", ""),
         node=document["spec"].get("nodeName", ""),
         deadline_seconds=document["spec"].get("activeDeadlineSeconds"),
-        record=read_record(metadata.get("annotations") or {}),
+        seccomp=(security.get("seccompProfile") or {}).get("type", ""),
+        record=record,
+        skills=read_skills(record),
         obstacle=obstacle,
         obstacle_message=obstacle_message,
+        awaited_class=read_awaited_class(document["spec"], status, gate),
         gate=read_gate(gate.get("terminated")),
         running_since=(state.get("running") or {}).get("startedAt"),
         termination=read_termination(state.get("terminated")),
-    )
-
-
-def container_state(statuses: Sequence[Document] | None, name: str) -> Document:
-    """The state of one container: waiting, running or terminated."""
-    return next((status["state"] for status in statuses or () if status["name"] == name), {})
-
-
-def read_gate(terminated: Document | None) -> Gate | None:
-    """What the netgate said. One that was ended before it could speak has let nobody in."""
-    if terminated is None:
-        return None
-    try:
-        said = json.loads(terminated.get("message", ""))
-        return Gate(str(said["reason"]), str(said["message"]), int(said["openMilliseconds"]))
-    except (KeyError, TypeError, ValueError):
-        words = f"{terminated.get('reason', '')}, exit code {terminated['exitCode']}"
-        return Gate(SPEECHLESS, f"the netgate ended without a word: {words}", 0)
-
-
-def read_termination(terminated: Document | None) -> Termination | None:
-    """How the container ended. A time that nobody knows is absent, or the epoch's."""
-    if terminated is None:
-        return None
-    started, finished = terminated.get("startedAt"), terminated.get("finishedAt")
-    return Termination(
-        exit_code=terminated["exitCode"],
-        reason=terminated.get("reason", ""),
-        message=terminated.get("message", ""),
-        started=None if started == EPOCH else started,
-        finished=None if finished == EPOCH else finished,
     )
 
 
@@ -215,6 +182,14 @@ def read_obstacle(status: Document, waiting: Document | None) -> tuple[str, str]
     return (waiting or {}).get("reason", ""), (waiting or {}).get("message", "")
 
 
+def read_awaited_class(spec: Document, status: Document, gate: Document) -> str:
+    """The kubelet says that a sandbox is missing: it never came, or it is gone already."""
+    missing = {"type": "PodReadyToStartContainers", "status": "False"}.items()
+    is_missing = any(missing <= c.items() for c in status.get("conditions") or ())
+    ran = status.get("podIP") or (gate.get("terminated") or {}).get("startedAt")
+    return spec.get("runtimeClassName") or "" if is_missing and not ran else ""
+
+
 def read_record(annotations: Document) -> Document:
     """What was granted, as the cell itself carries it; admission keeps it as we wrote it.
 
@@ -224,8 +199,17 @@ def read_record(annotations: Document) -> Document:
         record = json.loads(annotations.get(names.EFFECTIVE_ANNOTATION, "{}"))
     except (ValueError, RecursionError):
         return {}
-    known = ("policies", "effective") if isinstance(record, dict) else ()
-    return {field: record[field] for field in known if field in record}
+    known = {"policies": list, "effective": dict} if isinstance(record, dict) else {}
+    return {f: record[f] for f, kind in known.items() if isinstance(record.get(f), kind)}
+
+
+def read_skills(record: Document) -> Mapping[str, str]:
+    """The skills of a record; none of one that is not ours."""
+    try:
+        effective = Effective.parse(record["effective"])
+    except (KeyError, ValueError):
+        return {}
+    return {skill.name: skill.digest for skill in effective.skills}
 
 
 def moment(text: str) -> datetime:

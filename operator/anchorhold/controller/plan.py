@@ -35,12 +35,14 @@ class Plan:
     """What to write, each at most once, and in how many seconds to look again.
 
     `shorten` is a Pod and the seconds of its new deadline; `delete_run` ends the record itself.
+    `at_once`: the Pod that is deleted gets no time to clean up, as it may do harm with it.
     """
 
     launch: Grant | None = None
     status: dict[str, Any] | None = None
     shorten: tuple[Pod, int] | None = None
     delete_pod: Pod | None = None
+    at_once: bool = False
     delete_run: bool = False
     look_again: float | None = None
 
@@ -69,7 +71,7 @@ def after_the_end(observed: Observed) -> Plan:
     """
     pod = observed.pod
     if pod is not None and not has_ended(pod) and not pod.deleting:
-        return Plan(delete_pod=pod)
+        return Plan(delete_pod=pod, at_once=says(observed.run, Reason.BOUNDARY_OPEN))
     kept = stopping.retention(observed)
     if kept is None or observed.run.deleting:
         return Plan()
@@ -86,7 +88,7 @@ def start(observed: Observed) -> Plan:
         message = "the controller has not listed the namespace's Pods yet"
         waiting = record.report(observed, Reason.PENDING, message, accepted="Unknown")
         # Only its status says that a run was given a place: that word stays.
-        kept = is_queued(observed.run)
+        kept = says(observed.run, Reason.QUEUED)
         return Plan(status=None if kept else waiting, look_again=LOOK_SECONDS)
     if (stop := stopping.cancelled(observed)) is not None:
         accepted = "True" if isinstance(verdict, Grant) else "Unknown"
@@ -112,7 +114,8 @@ def judge(observed: Observed) -> Grant | Refusal | None:
         return observed.policies
     if not observed.sees_pods:
         return None
-    return evaluate(request, observed.policies, observed.config_maps, observed.site)
+    maps, skills = observed.config_maps, observed.skills
+    return evaluate(request, observed.policies, maps, skills, observed.site)
 
 
 def take_turn(observed: Observed, grant: Grant, policies: tuple[BoundPolicy, ...]) -> Plan:
@@ -120,14 +123,14 @@ def take_turn(observed: Observed, grant: Grant, policies: tuple[BoundPolicy, ...
     active, queued = queueing.bounds(policies)
     turn = queueing.turn(observed.place, policies)
     match turn:
-        case queueing.Turn.NOW if not observed.canary_answers:
-            waiting = record.report(observed, Reason.PENDING, NO_CANARY, accepted="True")
+        case queueing.Turn.NOW if (obstacle := unguarded(observed)) is not None:
+            waiting = record.report(observed, Reason.PENDING, obstacle, accepted="True")
             return Plan(status=waiting, look_again=LOOK_SECONDS)
         case queueing.Turn.NOW:
             return Plan(launch=grant)
         case queueing.Turn.LATER:
             return Plan(status=queue(observed, active))
-        case queueing.Turn.NEVER if is_queued(observed.run):
+        case queueing.Turn.NEVER if says(observed.run, Reason.QUEUED):
             # Of two runs of the same second the later may go first: nobody loses a place for it.
             return Plan(status=queue(observed, active))
         case queueing.Turn.NEVER:
@@ -137,16 +140,21 @@ def take_turn(observed: Observed, grant: Grant, policies: tuple[BoundPolicy, ...
             assert_never(turn)
 
 
+def unguarded(observed: Observed) -> str | None:
+    """Why no cell may start at this moment, because nobody would know what it can reach."""
+    return observed.lookout.obstacle() if observed.canary_answers else NO_CANARY
+
+
 def queue(observed: Observed, active: int) -> dict[str, Any] | None:
     """The status of a run that waits for its turn."""
     message = f"`activeRuns` is {active}, and as many are active"
     return record.report(observed, Reason.QUEUED, message, accepted="True")
 
 
-def is_queued(run: Run) -> bool:
-    """Whether the run was given a place before."""
+def says(run: Run, reason: Reason) -> bool:
+    """Whether the status has this reason: that the run was given a place, for instance."""
     conditions = run.status.get("conditions", ())
-    return any(condition["reason"] == Reason.QUEUED for condition in conditions)
+    return any(condition["reason"] == reason for condition in conditions)
 
 
 def refuse(observed: Observed, refusal: Refusal) -> Plan:
@@ -156,6 +164,19 @@ def refuse(observed: Observed, refusal: Refusal) -> Plan:
         return end(observed, refusal.reason, refusal.message, accepted="False")
     waiting = record.report(observed, Reason.PENDING, refusal.message, accepted="Unknown")
     return Plan(status=waiting, look_again=min(left, LOOK_SECONDS))
+
+
+def denied(observed: Observed, grant: Grant, message: str) -> dict[str, Any] | None:
+    """The API server did not take the cell: shown and tried again, it may be a quota or late sync.
+
+    It looks for a RuntimeClass in its store: one that is missing after a while is not late.
+    """
+    name = grant.effective.runtime_class_name
+    left = seconds_left(START_SECONDS, observed.run.created, observed.now)
+    if f'RuntimeClass "{name}" not found' in message and left <= 0:
+        sentence = f"RuntimeClass '{name}', which the policy names, does not exist"
+        return end(observed, Reason.UNSCHEDULABLE, sentence).status
+    return record.report(observed, Reason.PENDING, message, accepted="True")
 
 
 def follow(observed: Observed, pod: Pod) -> Plan:
@@ -175,9 +196,13 @@ def outcome_of(observed: Observed, pod: Pod) -> ending.Outcome | None:
     """How the run ended, or why it has to; None while it may go on."""
     ended = ending.of(pod)
     if ended is None:
-        return stopping.cancelled(observed) or stopping.revoked(observed, pod)
+        return (
+            stopping.cancelled(observed)
+            or stopping.breached(observed, pod)
+            or stopping.revoked(observed, pod)
+        )
     if ended.reason is Reason.LOST and not ending.has_started(pod):
-        return stopping.vanished_input(observed) or ended
+        return stopping.vanished_input(observed) or ending.no_sandbox(pod) or ended
     return ended
 
 
@@ -187,6 +212,8 @@ def await_start(observed: Observed, pod: Pod) -> Plan:
     shorten = stopping.shortened(observed, pod)
     patience = SCHEDULE_SECONDS if is_unschedulable(obstacle) else START_SECONDS
     left = seconds_left(patience, pod.created, observed.now)
+    if left <= 0:
+        obstacle = obstacle or ending.no_sandbox(pod)
     if obstacle is None:
         # Nobody complains: a large image may take its time, which the kubelet's deadline bounds.
         return Plan(shorten=shorten, look_again=left if left > 0 else START_SECONDS)

@@ -21,6 +21,7 @@ def report(
         "observedGeneration": run.generation,
         "conditions": status.dated(wanted, before, observed.now),
         **(of_pod(observed.pod) if observed.pod is not None else {}),
+        **unenforced(observed),
         **completion(run, observed, reason),
         **({"requestedBy": run.requested_by} if run.requested_by else {}),
     }
@@ -44,6 +45,14 @@ def of_pod(pod: Pod) -> dict[str, Any]:
         if ending.by_itself(pod):
             facts["exitCode"] = ended.exit_code
     return facts
+
+
+def unenforced(observed: Observed) -> dict[str, Any]:
+    """What the cell's node does not enforce, as it was known first: it may be gone at the end."""
+    node = observed.pod.node if observed.pod is not None else ""
+    if not node or "unenforced" in observed.run.status:
+        return {}
+    return {"unenforced": observed.lookout.unenforced(node)}
 
 
 def completion(run: Run, observed: Observed, reason: Reason) -> Mapping[str, Any]:

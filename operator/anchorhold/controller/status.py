@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from anchorhold.api.status import ConditionType, Reason
-from anchorhold.controller.observed import EPOCH
+from anchorhold.controller.containers import EPOCH
 from anchorhold.policy import digest
 
 Document = dict[str, Any]

@@ -26,6 +26,15 @@ def revoked(observed: Observed, pod: Pod) -> Outcome | None:
     return None if sentence is None else Outcome(Reason.POLICY_REVOKED, sentence)
 
 
+def breached(observed: Observed, pod: Pod) -> Outcome | None:
+    """The end of a run on a node whose fence is down: what its sentinel reached, the agent can."""
+    breach = observed.lookout.breach(pod.node)
+    if breach is None:
+        return None
+    message = f"the fence of node '{pod.node}' went down while the cell was there: {breach}"
+    return Outcome(Reason.BOUNDARY_OPEN, message)
+
+
 def is_unseen(observed: Observed) -> bool:
     """Whether the namespace's wall is not listed yet, as after every restart: it may well stand."""
     return observed.watched and not observed.sees_pods
@@ -39,7 +48,9 @@ def objection(observed: Observed, pod: Pod) -> str | None:
     if isinstance(request, str):
         # It cannot be judged again, and need not be while nothing has changed.
         return None if pod.record.get("policies") == evaluate.applied(policies) else request
-    return evaluate.revoked(request, policies)
+    return evaluate.revoked(request, policies, pod.seccomp, pod.skills) or evaluate.exchanged_wall(
+        pod.record.get("effective", {}), policies
+    )
 
 
 def shortened(observed: Observed, pod: Pod) -> tuple[Pod, int] | None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -12,13 +12,13 @@ import aiohttp
 
 from anchorhold import names
 from anchorhold.cluster import client, informer, paths
-from anchorhold.controller import ending
+from anchorhold.controller import config_maps
 from anchorhold.controller.canary import Canary
 from anchorhold.controller.observed import Key, Observed, Pod, Run, read_pod
 from anchorhold.controller.runs import Cells, Runs
-from anchorhold.policy import digest, fence
-from anchorhold.policy.evaluate import ConfigMapFacts
-from anchorhold.policy.grant import BoundPolicy, Refusal, Site
+from anchorhold.controller.sentinels import Lookout, Sentinel, read_sentinel
+from anchorhold.policy import fence, library
+from anchorhold.policy.grant import BoundPolicy, GrantedSkill, Refusal, Site
 
 PAGE = 500
 RESYNC_SECONDS = 600.0
@@ -55,9 +55,16 @@ class View:
         self.policies: informer.Informer[BoundPolicy | Refusal] = informer.Informer(
             api, paths.agent_policies(names.POLICY_NAMESPACE), fence.read_policy, self._on_policy
         )
+        self.skills: informer.Informer[GrantedSkill | Refusal] = informer.Informer(
+            api, paths.agent_skills(names.POLICY_NAMESPACE), library.read, self._on_policy
+        )
         self.bindings: informer.Informer[fence.Binding | None] = informer.Informer(
             api, paths.policy_bindings(), fence.read_binding, self._on_binding
         )
+        self.sentinels: informer.Informer[Sentinel] = informer.Informer(
+            api, paths.pods(names.SENTINEL_NAMESPACE), read_sentinel, self._on_policy,
+            names.SENTINEL_LABEL,
+        )  # fmt: skip
         self.admission: informer.Informer[bool] = informer.Informer(
             api, paths.admission_policies(), fence.denies, self._on_policy
         )
@@ -71,7 +78,13 @@ class View:
         async with self._group as group:
             await self.canary.ask()
             group.create_task(self.canary.watch())
-            for source in (self.policies, self.admission, self.bindings):
+            for source in (
+                self.policies,
+                self.skills,
+                self.admission,
+                self.sentinels,
+                self.bindings,
+            ):
                 group.create_task(source.run(self._jitter))
                 await source.synced.wait()
             while True:
@@ -128,9 +141,11 @@ class View:
             sees_pods=sees_pods,
             vanished=pod is None and self.launched.get(run.key) == run.uid,
             policies=self.policies_of(run.key[0]) if pod is None else self.holding(run.key[0]),
-            config_maps=await self._config_maps(run, pod),
+            config_maps=await config_maps.of(self._api, run, pod),
+            skills={name: skill for (_, name), skill in self.skills.store.items()},
             site=self._site,
             canary_answers=self.canary.answers,
+            lookout=Lookout(tuple(self.sentinels.store.values())),
             place=0 if run.finished else self._place_of(run),
             now=now,
         )
@@ -153,26 +168,6 @@ class View:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
-
-    async def _config_maps(self, run: Run, pod: Pod | None) -> Mapping[str, ConfigMapFacts]:
-        """Those of the run's ConfigMap inputs that exist; nobody asks once the agent started."""
-        if run.finished or (pod is not None and ending.has_started(pod)):
-            return {}
-        inputs = () if isinstance(run.request, str) else run.request.spec.inputs
-        wanted = {item.config_map.name for item in inputs if item.config_map is not None}
-        facts = {name: await self._config_map(run.key[0], name) for name in sorted(wanted)}
-        return {name: fact for name, fact in facts.items() if fact is not None}
-
-    async def _config_map(self, namespace: str, name: str) -> ConfigMapFacts | None:
-        try:
-            document = await self._api.get(paths.config_map(namespace, name))
-        except client.ApiError as error:
-            # Forbidden is what it is where the tenant's release is gone: there, runs must end too.
-            if error.status in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN):
-                return None
-            raise
-        immutable = document.get("immutable") is True
-        return ConfigMapFacts(immutable, digest.of_config_map(document))
 
     def policies_of(self, namespace: str) -> tuple[BoundPolicy, ...] | Refusal:
         """The policies that a new cell is made under, or what the namespace's fence lacks."""

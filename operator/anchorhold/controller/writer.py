@@ -6,9 +6,8 @@ from http import HTTPStatus
 from typing import Any
 
 from anchorhold import names
-from anchorhold.api.status import Reason
 from anchorhold.cluster import client, paths
-from anchorhold.controller import cells, events, metrics, plan, record
+from anchorhold.controller import cells, events, metrics, plan
 from anchorhold.controller.observed import Observed, Pod, Run
 from anchorhold.controller.view import View
 from anchorhold.policy import identity
@@ -20,6 +19,8 @@ SHOWN = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_EN
 
 _log = logging.getLogger(__name__)
 Document = dict[str, Any]
+# With zero the Pod would be gone from the API before it is gone from its node.
+AT_ONCE_SECONDS = 1
 
 
 class Writer:
@@ -42,19 +43,19 @@ class Writer:
         if decided.shorten is not None:
             await self._shorten(observed.run.key[0], *decided.shorten)
         if decided.delete_pod is not None:
-            await self.delete(observed.run.key[0], decided.delete_pod)
+            grace = AT_ONCE_SECONDS if decided.at_once else None
+            await self.delete(observed.run.key[0], decided.delete_pod, grace)
         if decided.delete_run:
             run = observed.run
             await self._api.delete(paths.agent_run(*run.key), run.uid)
 
     async def _launch(self, observed: Observed, grant: Grant) -> None:
-        """Make the cell. A denial is shown and tried again: it may be a quota or a late sync."""
+        """Make the cell, or say why it was denied, and try again."""
         try:
             refusal = await cells.launch(self._api, grant, await self._way_out(grant))
         except client.ApiError as error:
             if error.status in SHOWN:
-                waiting = record.report(observed, Reason.PENDING, error.message, accepted="True")
-                await self._report(observed.run, waiting)
+                await self._report(observed.run, plan.denied(observed, grant, error.message))
             raise
         if refusal is None:
             self._view.launched[observed.run.key] = grant.request.uid
@@ -103,9 +104,9 @@ class Writer:
         except client.ApiError as error:
             _log.warning("no Event was written: %s", error, extra=where)
 
-    async def delete(self, namespace: str, pod: Pod) -> None:
+    async def delete(self, namespace: str, pod: Pod, grace_seconds: int | None = None) -> None:
         """Delete this very Pod; a namesake is spared."""
-        await self._api.delete(paths.pod(namespace, pod.name), pod.uid)
+        await self._api.delete(paths.pod(namespace, pod.name), pod.uid, grace_seconds)
 
     async def _shorten(self, namespace: str, pod: Pod, seconds: int) -> None:
         """Give a cell less time; Kubernetes never lets a deadline grow."""

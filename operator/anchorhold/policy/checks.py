@@ -7,7 +7,13 @@ from anchorhold.api import egress as egress_api
 from anchorhold.api import policy as policy_api
 from anchorhold.api import run as run_api
 from anchorhold.api.base import DIGEST_PATTERN, first_reserved
-from anchorhold.api.policy import AgentPolicySpec, AllowedImage, AllowedObject, Isolation, Seccomp
+from anchorhold.api.policy import (
+    CLASS_RULE,
+    AgentPolicySpec,
+    AllowedImage,
+    AllowedObject,
+    Isolation,
+)
 from anchorhold.api.run import AgentRunSpec, Input
 from anchorhold.policy import quantity
 
@@ -19,7 +25,7 @@ def nothing_reserved_is_asked(asked: AgentRunSpec, _: AgentPolicySpec) -> str | 
     sentences = [first_reserved(item, run_api.RESERVED_INPUT) for item in asked.inputs]
     if asked.egress is not None:
         sentences.append(first_reserved(asked.egress, egress_api.RESERVED_ASKED))
-    return first_reserved(asked, run_api.RESERVED) or next(filter(None, sentences), None)
+    return next(filter(None, sentences), None)
 
 
 def nothing_reserved_is_set(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
@@ -46,13 +52,10 @@ def rules_are_listed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None
     return f"`egress.rules['{name}'].name` must be a rule that the policy lists"
 
 
-def isolation_is_supported(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
-    """Only what this version really builds."""
-    if policy.isolation is Isolation.USER_NAMESPACE and policy.seccomp is Seccomp.RUNTIME_DEFAULT:
-        return None
-    return (
-        f"`isolation` '{policy.isolation}' with `seccomp` '{policy.seccomp}' is not supported yet"
-    )
+def isolation_is_whole(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """A RuntimeClass, exactly where that is what keeps a cell apart."""
+    named = policy.runtime_class_name is not None
+    return None if named == (policy.isolation is Isolation.RUNTIME_CLASS) else CLASS_RULE["message"]
 
 
 def policy_is_not_suspended(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
@@ -83,6 +86,13 @@ def input_is_listed(item: Input, policy: AgentPolicySpec) -> str | None:
     if item.image is not None:
         return unlisted_image(f"{field}.image.reference", item.image.reference, allowed.images)
     return f"`{field}` must have `configMap`, `persistentVolumeClaim` or `image`"
+
+
+def skills_are_listed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """Every skill, by name; what they hold is compared where they are granted."""
+    listed = {skill.name for skill in policy.skills}
+    unlisted = next((skill.name for skill in asked.skills if skill.name not in listed), None)
+    return unlisted and f"`skills['{unlisted}']` must be a skill that the policy lists"
 
 
 def unlisted_image(field: str, asked: str, allowed: Sequence[AllowedImage]) -> str | None:
@@ -154,18 +164,19 @@ def image_inputs_are_listed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str
 CHECKS_WHILE_RUNNING: tuple[Check, ...] = (
     policy_is_not_suspended,
     nothing_reserved_is_set,
-    isolation_is_supported,
+    isolation_is_whole,
     image_is_listed,
     image_inputs_are_listed,
     modes_are_supported,
     rules_are_listed,
+    skills_are_listed,
 )
 
 CHECKS: tuple[Check, ...] = (
     policy_is_not_suspended,
     nothing_reserved_is_set,
     nothing_reserved_is_asked,
-    isolation_is_supported,
+    isolation_is_whole,
     image_is_listed,
     deadline_is_allowed,
     cpu_is_allowed,
@@ -175,4 +186,5 @@ CHECKS: tuple[Check, ...] = (
     inputs_are_listed,
     modes_are_supported,
     rules_are_listed,
+    skills_are_listed,
 )

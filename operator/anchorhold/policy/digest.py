@@ -30,6 +30,11 @@ def of_files(files: Mapping[str, bytes]) -> str:
     return of_value({path: hashlib.sha256(content).hexdigest() for path, content in files.items()})
 
 
+def of_texts(files: Mapping[str, str]) -> str:
+    """The same of a folder of texts."""
+    return of_files({path: text.encode("utf-8", "replace") for path, text in files.items()})
+
+
 def of_config_map(document: Mapping[str, Any]) -> str:
     """The digest of what a ConfigMap holds, as the folder that it is mounted as."""
     text: Mapping[str, str] = document.get("data") or {}

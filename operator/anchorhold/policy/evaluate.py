@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 from anchorhold.api.egress import EgressRule
-from anchorhold.api.policy import AgentPolicySpec, Isolation, Seccomp
+from anchorhold.api.policy import AgentPolicySpec, Seccomp
 from anchorhold.api.run import AgentRunSpec, Input
 from anchorhold.api.status import AppliedPolicy, Effective, Reason
-from anchorhold.policy import checks, digest, quantity, window
+from anchorhold.policy import checks, digest, library, quantity, window
 from anchorhold.policy.grant import BoundPolicy, Grant, GrantedInput, Refusal, Request, Site, Source
 
 NO_GATEWAY = (
@@ -33,12 +35,13 @@ def evaluate(
     request: Request,
     policies: Sequence[BoundPolicy],
     config_maps: Mapping[str, ConfigMapFacts],
+    skills: library.Known,
     site: Site,
 ) -> Grant | Refusal:
     """Judge a run by every policy that is bound to its namespace: all of them must allow it.
 
-    `config_maps` holds those of the run's ConfigMap inputs that exist. A run without a policy is
-    refused, and so is whatever no check allows.
+    `config_maps` and `skills` hold those that the run names and that exist. A run without a policy
+    is refused, and so is whatever no check allows.
     """
     if not policies:
         return Refusal(Reason.NOT_ONBOARDED, "no AgentPolicy is bound to the namespace")
@@ -50,23 +53,43 @@ def evaluate(
         return Refusal(Reason.POLICY_REFUSED, NO_GATEWAY)
     inputs = tuple(granted_input(item, config_maps) for item in request.spec.inputs)
     unfit_ones = (unfit(item, config_maps) for item in inputs)
-    return next(filter(None, unfit_ones), None) or grant(request, policies, inputs, site)
+    if (unfit_one := next(filter(None, unfit_ones), None)) is not None:
+        return unfit_one
+    given = library.given(request.spec, policies, skills)
+    return given if isinstance(given, Refusal) else grant(request, policies, inputs, given, site)
 
 
-def revoked(request: Request, policies: Sequence[BoundPolicy]) -> str | None:
-    """Why a run that was granted may not go on, or None if it may."""
+def revoked(
+    request: Request, policies: Sequence[BoundPolicy], seccomp: str, skills: Mapping[str, str]
+) -> str | None:
+    """Why a run that was granted may not go on, or None if it may.
+
+    `seccomp` is the type of its Pod's profile: loosening it reaches no running run. `skills` are
+    the digests of those that it was granted, by name.
+    """
     refusal = conflict(policies)
     if refusal is not None:
         return refusal.message
-    return first_objection(request, policies, checks.CHECKS_WHILE_RUNNING)
+    if policies[0].spec.seccomp is Seccomp.AGENT and seccomp != "Localhost":
+        return f"`seccomp` must be 'Agent', not '{seccomp}' (AgentPolicy '{policies[0].name}')"
+    objection = first_objection(request, policies, checks.CHECKS_WHILE_RUNNING)
+    return objection or library.changed(skills, policies)
+
+
+def exchanged_wall(granted: Mapping[str, Any], policies: Sequence[BoundPolicy]) -> str | None:
+    """Why a cell that was granted this is not kept apart as it would be today, or None if it is."""
+    for field, value in wall(policies[0].spec).items():
+        if (given := granted.get(field, "")) != value:
+            return f"`{field}` is '{value}' now, and the cell was made with '{given}'"
+    return None
 
 
 def conflict(policies: Sequence[BoundPolicy]) -> Refusal | None:
     """Policies that cannot hold together: no cell can be built as both of them say."""
-    for field in ("isolation", "seccomp", "placement"):
+    for field in ("isolation", "runtime_class_name", "seccomp", "placement"):
         if any(getattr(p.spec, field) != getattr(policies[0].spec, field) for p in policies):
             names = ", ".join(f"'{policy.name}'" for policy in policies)
-            sentence = f"the AgentPolicies {names} must not differ in `{field}`"
+            sentence = f"the AgentPolicies {names} must not differ in `{to_camel(field)}`"
             return Refusal(Reason.POLICY_CONFLICT, sentence)
     return differing_rule(policies)
 
@@ -143,11 +166,15 @@ def grant(
     request: Request,
     policies: Sequence[BoundPolicy],
     inputs: tuple[GrantedInput, ...],
+    skills: library.Given,
     site: Site,
 ) -> Grant:
     """Every limit resolved, and the digest over all that is granted, the task included."""
     rules = granted_rules(request.spec, policies[0].spec)
     effective = resolve(request.spec, [policy.spec for policy in policies], inputs)
+    agent = policies[0].spec.seccomp is Seccomp.AGENT
+    effective["seccomp"] = site.profile if agent else Seccomp.RUNTIME_DEFAULT.value
+    effective["skills"] = [{"name": skill.name, "digest": skill.digest} for skill in skills]
     effective["rules"] = [{"name": rule.name, "digest": of_rule(rule)} for rule in rules]
     placement = policies[0].spec.placement
     parts = (request.spec.model_dump(mode="json"), placement.model_dump(mode="json"))
@@ -156,6 +183,7 @@ def grant(
         request=request,
         policies=tuple(AppliedPolicy.parse(policy) for policy in applied(policies)),
         inputs=inputs,
+        skills=skills,
         rules=rules,
         gateway=window.gateway_of(request.uid, site.gateways) if rules else "",
         placement=placement,
@@ -186,13 +214,18 @@ def resolve(
         "cpu": asked.resources.cpu or tightest("cpu", policies, quantity.millicores),
         "memory": asked.resources.memory or tightest("memory", policies, quantity.number_of_bytes),
         "workspace": workspace or tightest("workspace", policies, quantity.number_of_bytes),
-        "isolation": Isolation.USER_NAMESPACE.value,
-        "seccomp": Seccomp.RUNTIME_DEFAULT.value,
+        **wall(policies[0]),
         "inputs": [
             {"name": i.name, "source": f"{i.source}/{i.reference}", "digest": i.digest}
             for i in inputs
         ],
     }
+
+
+def wall(policy: AgentPolicySpec) -> dict[str, str]:
+    """What keeps a cell apart from the node's kernel; no two policies of a run differ in it."""
+    name = policy.runtime_class_name or ""
+    return {"isolation": policy.isolation.value, "runtimeClassName": name}
 
 
 def tightest(

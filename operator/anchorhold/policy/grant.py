@@ -1,5 +1,6 @@
 """The verdicts: a Grant, from which a cell is built, or a Refusal, with the reason."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,16 +49,28 @@ class GrantedInput:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantedSkill:
+    """A reviewed skill: its text by path, and the digest over it that the policies list."""
+
+    name: str
+    digest: str
+    description: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """What this installation puts into every cell, whatever its policy: set by the chart.
 
     `image` is our own image, by digest. No cell may reach `canary`, 'host:port', which is ours, or
-    any of `closed`, which are the admin's. Of `gateways` there are so many; 0: no run has egress.
+    any of `closed`, which are the admin's. `profile` is the seccomp profile, as a node knows it.
+    Of `gateways` there are so many; 0: no run has egress.
     """
 
     image: str
     canary: str
     closed: tuple[str, ...]
+    profile: str
     gateways: int
 
 
@@ -72,6 +85,7 @@ class Grant:
     request: Request
     policies: tuple[AppliedPolicy, ...]
     inputs: tuple[GrantedInput, ...]
+    skills: tuple[GrantedSkill, ...]
     rules: tuple[EgressRule, ...]
     gateway: str
     placement: Placement

@@ -1,0 +1,30 @@
+"""The isolation tiers: each hostile test runs in every one of them."""
+
+from dataclasses import dataclass
+
+from bed.kube import Document
+from tenants import unavailable, wide_policy
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One way to keep a cell apart from its node, as an AgentPolicy says it."""
+
+    name: str
+    isolation: Document
+
+    def policy(self, name: str, image: str, *others: str) -> Document:
+        """An AgentPolicy of this tier under which many hostile runs find room at once."""
+        written = wide_policy(name, image)
+        spec = written["spec"]
+        spec |= self.isolation
+        spec["limits"] |= {"activeRuns": 20, "memory": "512Mi"}
+        spec["images"] += [{"reference": reference} for reference in others]
+        spec["inputs"]["images"] += [{"reference": reference} for reference in unavailable(image)]
+        return written
+
+    def __str__(self) -> str:
+        return self.name
+
+
+TIERS = (Tier("user-namespace", {"isolation": "UserNamespace"}),)
