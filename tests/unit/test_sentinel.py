@@ -118,25 +118,6 @@ def test_what_is_writable_and_not_sized_is_found(
     assert findings(survey.paths) == [text.format(folder) for text in found]
 
 
-@pytest.mark.parametrize(
-    ("place", "look", "texts"),
-    [
-        ("STATUS", survey.system_calls, ("\nSeccomp:\t2\n", "\nSeccomp:\t0\n")),
-        ("UID_MAP", survey.users, ("0 65536 65536\n", "0 0 4294967295\n")),
-    ],
-    ids=["a seccomp filter", "a user namespace"],
-)  # fmt: skip
-def test_a_missing_wall_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    place: str, look: Callable[[], Iterator[survey.Finding]], texts: tuple[str, str],
-):  # fmt: skip
-    monkeypatch.setattr(survey, place, tmp_path / "file")
-
-    for number, text in enumerate(texts):
-        (tmp_path / "file").write_text(text, encoding="utf-8")
-        assert len(findings(look)) == number
-
-
 def test_a_survey_s_last_word_is_what_the_controller_reads(
     word: Path, monkeypatch: pytest.MonkeyPatch
 ):
