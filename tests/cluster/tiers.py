@@ -27,4 +27,7 @@ class Tier:
         return self.name
 
 
-TIERS = (Tier("user-namespace", {"isolation": "UserNamespace"}),)
+TIERS = (
+    Tier("user-namespace", {"isolation": "UserNamespace"}),
+    Tier("gvisor", {"isolation": "RuntimeClass", "runtimeClassName": "gvisor"}),
+)
