@@ -70,7 +70,7 @@ def paths() -> Iterator[Finding]:
         if Path(point).is_dir():
             setting = "a file system of its own, or the kubelet's eviction by `nodefs.inodesFree`"
             yield f"disk: `{point}` may hold any number of files", setting
-        elif largest == resource.RLIM_INFINITY:
+        elif Path(point).is_file() and largest == resource.RLIM_INFINITY:
             setting = "RLIMIT_FSIZE in containerd's `base_runtime_spec`"
             yield f"disk: the file `{point}` may have any size", setting
 
