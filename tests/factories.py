@@ -181,7 +181,9 @@ def netgate(**state: object) -> list[Document]:
 
 def gate_word(reason: str = "", message: str = "", **more: object) -> str:
     """The last word of a netgate: it lets the agent in unless there is a reason."""
-    return json.dumps({"reason": reason, "message": message, "openMilliseconds": 0, **more})
+    return json.dumps(
+        {"reason": reason, "message": message, "openMilliseconds": 0, "filtered": True, **more}
+    )
 
 
 def shut(reason: str, message: str) -> list[Document]:

@@ -50,7 +50,7 @@ ATTACKS = (
         "a fork bomb", "import fork_bomb", "DeadlineExceeded",
         "600 processes of one user, outside of any cell",
         saw=lambda seen: 1 <= seen["children"] < PIDS and seen["error"] == "EAGAIN",
-        memory="256Mi", seconds=20,
+        memory="256Mi", seconds=40,
     ),
     Attack(
         "16 children that take 16 MiB each", "import memory_bomb as m; m.by_children(16)",

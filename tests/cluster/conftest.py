@@ -228,7 +228,9 @@ def tier(request: pytest.FixtureRequest) -> Tier:
 
 
 @pytest.fixture(scope="session")
-def hostile(tier: Tier, bed: Installation, image: str, image_with_volume: str) -> Iterator[Agents]:
+def hostile(
+    tier: Tier, bed: Installation, image: str, image_with_volume: str, gvisor: str
+) -> Iterator[Agents]:
     """Agents of one tier, in a namespace of their own; a module removes what it submits."""
     tenants = Tenants(bed, image)
     name = f"hostile-{tier}"

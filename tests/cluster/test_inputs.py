@@ -15,10 +15,12 @@ from attempts import Attempts
 from bed.installation import CLUSTER
 from bed.kube import Document, Kubectl, wait_for
 from tenants import unavailable
-from tiers import Tier
+from tiers import OWN_KERNEL, Tier
 from unfenced import NAMESPACE, Unfenced, unfenced
 from volumes import claim_on, volume
 
+# Under gVisor an agent may move the mounts of a kernel of its own: `test_isolation.py` looks there.
+pytestmark = [OWN_KERNEL, pytest.mark.usefixtures("tier")]
 CONTENT = "content\n"
 # Every trick on every folder that was given read-only; and on a folder of the agent's own.
 TRY_ALL = """

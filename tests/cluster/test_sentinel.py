@@ -1,7 +1,6 @@
 """What watches the walls while an agent runs, on the real node."""
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,6 @@ from enforcement import blind_sentinel, ipv6, until_guarded, without_enforcer
 from onenode import network, node, shell
 from onenode.paths import CONTAINERD_SOCKET, here
 
-# An open node ends whatever is there, whoever's it is.
-pytestmark = pytest.mark.usefixtures("nobody_waits")
 CONNECTIONS = 200
 # Goes for the outside until it has been there so many times, and then says so.
 BREAK_OUT = f"""
@@ -53,6 +50,7 @@ def _guarded_again(kubectl: Kubectl) -> Iterator[None]:
     until_guarded(kubectl)
 
 
+@pytest.mark.usefixtures("nobody_waits")
 def test_a_run_whose_fence_falls_is_ended_and_none_starts_until_it_stands(
     agents: Agents, kubectl: Kubectl, attempts: Attempts
 ):
@@ -169,22 +167,19 @@ PROCESSES = "processes: a cell can start 1024 and more"
 VOLUMES = "disk: a `VOLUME` of the agent's image is writable and has no size"
 SIZE = "disk: the file `/dev/termination-log` may have any size"
 FILES = "disk: `/workspace` may hold any number of files"
-RUNC = 'runtime_type = "io.containerd.runc.v2"'
 RUNTIME = "restrict_oom_score_adj = true"
 IGNORES = "ignore_image_defined_volumes = "
 
 
 def closed(kubelet: str, containerd: str) -> tuple[str, str]:
-    """The settings of a node that closes what it can, from the settings that it has."""
-    spec = json.loads(subprocess.check_output([str(here().bin / "ctr"), "oci", "spec"]))  # noqa: S603
-    largest = 64 * 2**20
-    spec["process"]["rlimits"] = [{"type": "RLIMIT_FSIZE", "hard": largest, "soft": largest}]
-    file = here().etc / "spec-of-test_sentinel.json"
-    file.write_text(json.dumps(spec), encoding="utf-8")
+    """The settings of a node that closes what a setting can, from the settings that it has.
+
+    RLIMIT_FSIZE is not among them: runc sets it in a user namespace only where root on the machine
+    has CAP_SYS_RESOURCE, which a test machine may lack.
+    """
     kubelet, containerd = bare(kubelet, containerd)
     limited = json.dumps({**json.loads(kubelet), "podPidsLimit": 256})
-    containerd = containerd.replace(f"{IGNORES}false", f"{IGNORES}true")
-    return limited, containerd.replace(RUNC, f'{RUNC}\n    base_runtime_spec = "{file}"')
+    return limited, containerd.replace(f"{IGNORES}false", f"{IGNORES}true")
 
 
 def bare(kubelet: str, containerd: str) -> tuple[str, str]:
@@ -236,7 +231,7 @@ def unenforced(agents: Agents, kubectl: Kubectl) -> list[str]:
 def test_what_the_node_does_not_enforce_is_in_the_status_of_a_run(
     agents: Agents, kubectl: Kubectl, attempts: Attempts
 ):
-    """Found by looking: on a node that sets nothing, and on one that sets all that there is."""
+    """Found by looking: on a node that sets nothing, and on one that sets what can be set."""
     with node_with(bare):
         without = unenforced(agents, kubectl)
     with node_with(closed):
@@ -244,7 +239,7 @@ def test_what_the_node_does_not_enforce_is_in_the_status_of_a_run(
     usual = unenforced(agents, kubectl)
 
     assert without == sorted([PROCESSES, VOLUMES, SIZE, FILES])
-    assert left == [FILES]
+    assert left == sorted([SIZE, FILES])
     assert set(left) <= set(usual) <= set(without)
     for what in without:
         attempts.record(

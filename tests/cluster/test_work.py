@@ -42,7 +42,7 @@ MOST = {
 SECONDS = 2_400
 # As much as a small node has left for one cell.
 ROOM = {
-    "resources": {"cpu": "1200m", "memory": "3Gi"},
+    "resources": {"cpu": "1", "memory": "3Gi"},
     "workspace": {"sizeLimit": "3Gi"},
     "activeDeadlineSeconds": SECONDS,
 }

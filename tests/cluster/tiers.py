@@ -2,16 +2,22 @@
 
 from dataclasses import dataclass
 
+import pytest
+
 from bed.kube import Document
 from tenants import unavailable, wide_policy
 
 
 @dataclass(frozen=True)
 class Tier:
-    """One way to keep a cell apart from its node, as an AgentPolicy says it."""
+    """One way to keep a cell apart from its node, as an AgentPolicy says it.
+
+    `ends` says which attacks end for another reason than elsewhere.
+    """
 
     name: str
     isolation: Document
+    ends: dict[str, str]
 
     def policy(self, name: str, image: str, *others: str) -> Document:
         """An AgentPolicy of this tier under which many hostile runs find room at once."""
@@ -27,4 +33,14 @@ class Tier:
         return self.name
 
 
-TIERS = (Tier("user-namespace", {"isolation": "UserNamespace"}),)
+TIERS = (
+    Tier("user-namespace", {"isolation": "UserNamespace"}, {}),
+    # Its kernel has its own processes, which cost memory; nothing but memory sizes its /dev/shm.
+    Tier(
+        "gvisor",
+        {"isolation": "RuntimeClass", "runtimeClassName": "gvisor"},
+        {"a fork bomb": "OutOfMemory", "filling /dev/shm with more memory": "OutOfMemory"},
+    ),
+)
+# For what is told of mounts and files as the node's own kernel has them.
+OWN_KERNEL = pytest.mark.parametrize("tier", TIERS[:1], indirect=True, ids=str, scope="session")

@@ -43,6 +43,17 @@ def _alone_and_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(netgate, "GATEWAY_SECONDS", 0.0)
 
 
+@pytest.fixture(autouse=True)
+def kernel(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the kernel says of the netgate's own process."""
+    folder = tmp_path_factory.mktemp("proc")
+    (folder / "uid_map").write_text("0 1234567 65536\n", encoding="ascii")
+    (folder / "status").write_text("Name:\tx\nSeccomp:\t2\n", encoding="ascii")
+    monkeypatch.setattr(netgate, "UID_MAP", folder / "uid_map")
+    monkeypatch.setattr(netgate, "STATUS", folder / "status")
+    return folder
+
+
 def mount(folder: Path, **files: str) -> Path:
     """A ConfigMap as the kubelet mounts it: behind two links."""
     content = folder / "..2026_01_01"
@@ -93,7 +104,7 @@ def test_an_agent_starts_where_all_is_as_granted_and_nothing_answers(tmp_path: P
 
     verdict = netgate.judge({**NOWHERE, "ANCHORHOLD_DIGESTS": json.dumps(digests)})
 
-    assert verdict == {"reason": "", "message": "", "openMilliseconds": 0}
+    assert verdict == {"reason": "", "message": "", "openMilliseconds": 0, "filtered": True}
 
 
 @pytest.mark.parametrize("who", ["ANCHORHOLD_CANARY", "ANCHORHOLD_CLOSED"])
@@ -117,20 +128,32 @@ def test_an_agent_starts_once_the_fence_is_up(listener: str, monkeypatch: pytest
     assert verdict["openMilliseconds"] > 0
 
 
+NO_NAMESPACE = "`hostUsers: false`: there is no user namespace"
+NO_FILTER = "`seccompProfile`: there is no filter of system calls"
+
+
 @pytest.mark.parametrize(
-    ("uid_map", "reason"),
-    [("0 0 4294967295", "BoundaryOpen"), ("0 1234567 65536", "")],
-    ids=["ignores user namespaces", "makes them"],
+    ("isolation", "uid_map", "mode", "ignored"),
+    [
+        pytest.param("UserNamespace", "0 1234567 65536", 2, "", id="ignores nothing"),
+        pytest.param("UserNamespace", "0 0 4294967295", 2, NO_NAMESPACE, id="knows no users"),
+        pytest.param("UserNamespace", "0 1234567 65536", 0, NO_FILTER, id="filters nothing"),
+        pytest.param("RuntimeClass", "0 0 4294967295", 0, "", id="brings its own kernel"),
+    ],
 )
-def test_an_agent_asks_for_a_user_namespace_of_a_runtime_that(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid_map: str, reason: str
+def test_an_agent_starts_under_a_runtime_that(
+    isolation: str, uid_map: str, mode: int, ignored: str, kernel: Path
 ):
-    (tmp_path / "uid_map").write_text(f"{uid_map}\n", encoding="ascii")
-    monkeypatch.setattr(netgate, "UID_MAP", tmp_path / "uid_map")
+    (kernel / "uid_map").write_text(f"{uid_map}\n", encoding="ascii")
+    (kernel / "status").write_text(f"Name:\tx\nSeccomp:\t{mode}\n", encoding="ascii")
 
-    verdict = netgate.judge({**NOWHERE, "ANCHORHOLD_ISOLATION": "UserNamespace"})
+    verdict = netgate.judge({**NOWHERE, "ANCHORHOLD_ISOLATION": isolation})
 
-    assert verdict["reason"] == reason
+    if ignored:
+        assert verdict["reason"] == "BoundaryOpen"
+        assert verdict["message"] == f"the node's container runtime ignores {ignored}"
+    else:
+        assert (verdict["reason"], verdict["filtered"]) == ("", mode == 2)
 
 
 @pytest.mark.parametrize(("what", "code"), [("127.0.0.1:1", 0), ("listener", 1)])

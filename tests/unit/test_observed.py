@@ -388,18 +388,18 @@ SPEECHLESS = "the netgate ended without a word: OOMKilled, exit code 137"
         pytest.param({"running": {}}, None, id="it has not spoken"),
         pytest.param(
             {"terminated": {"exitCode": 0, "message": gate_word(openMilliseconds=31)}},
-            Gate("", "", 31),
+            Gate("", "", 31, filtered=True),
             id="it lets the agent in",
         ),
         pytest.param(
             {"terminated": {"exitCode": 1, "message": gate_word("BoundaryOpen", "it reached x")}},
-            Gate("BoundaryOpen", "it reached x", 0),
+            Gate("BoundaryOpen", "it reached x", 0, filtered=True),
             id="it lets nobody in",
         ),
         *(
             pytest.param(
                 {"terminated": {"exitCode": 137, "reason": "OOMKilled", **message}},
-                Gate("Lost", SPEECHLESS, 0),
+                Gate("Lost", SPEECHLESS, 0, filtered=False),
                 id=f"it says {message.get('message', 'nothing')}",
             )
             for message in ({}, {"message": "Traceback"}, {"message": "[]"}, {"message": "{}"})

@@ -402,3 +402,29 @@ def test_a_boundary_that_stayed_open_is_recorded():
     assert decided.status is not None
     assert reason_of(decided) == ("BoundaryOpen", "it reached x")
     assert decided.status["boundary"] == {"verified": False, "openMilliseconds": 0}
+
+
+@pytest.mark.parametrize("filtered", [True, False], ids=["filters", "does not filter"])
+def test_what_a_kernel_does_to_system_calls_is_recorded_where_it(filtered: bool):  # noqa: FBT001
+    """As the netgate found it, though the node's own gaps were recorded before."""
+    pod = running_pod()
+    word = gate_word(filtered=filtered)
+    pod["status"]["initContainerStatuses"] = netgate(terminated={"exitCode": 0, "message": word})
+
+    decided = decide(make_observed(make_run(status={"unenforced": []}), pod))
+
+    assert decided.status is not None
+    found = [row["what"] for row in decided.status["unenforced"]]
+    assert found == ([] if filtered else ["system calls: no seccomp filter holds the agent"])
+
+
+def test_what_was_recorded_with_the_boundary_stays():
+    status = {"unenforced": [], "boundary": {"verified": True, "openMilliseconds": 0}}
+    pod = running_pod()
+    word = gate_word(filtered=False)
+    pod["status"]["initContainerStatuses"] = netgate(terminated={"exitCode": 0, "message": word})
+
+    decided = decide(make_observed(make_run(status=status), pod))
+
+    assert decided.status is not None
+    assert "unenforced" not in decided.status

@@ -93,6 +93,7 @@ ROWS = """\
 4 1 8:1 /x {0}/file rw,relatime shared:1 - ext4 /dev/vda rw
 5 1 0:5 / {0}/queue rw - mqueue mqueue rw
 6 1 8:1 /y {0}/volume rw - ext4 /dev/vda rw
+7 1 0:7 /full {0}/device rw - devtmpfs devtmpfs rw
 """
 FILES = "disk: `{0}/workspace` may hold any number of files"
 SIZE = "disk: the file `{0}/file` may have any size"
@@ -106,9 +107,11 @@ SIZE = "disk: the file `{0}/file` may have any size"
 def test_what_is_writable_and_not_sized_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, largest: int, found: list[str]
 ):
-    """Not what cannot be written, what is sized, and what is said elsewhere."""
+    """Not what cannot be written, what is sized, what holds nothing, and what is said elsewhere."""
     mounts, folder = tmp_path / "mountinfo", tmp_path / "m"
     (folder / "workspace").mkdir(parents=True)
+    (folder / "file").touch()
+    os.mkfifo(folder / "device")
     mounts.write_text(ROWS.format(folder), encoding="utf-8")
     monkeypatch.setattr(survey, "MOUNTS", mounts)
     monkeypatch.setattr(survey, "VOLUME", folder / "volume")
@@ -116,25 +119,6 @@ def test_what_is_writable_and_not_sized_is_found(
     monkeypatch.setattr(resource, "getrlimit", lambda _: (largest, largest))
 
     assert findings(survey.paths) == [text.format(folder) for text in found]
-
-
-@pytest.mark.parametrize(
-    ("place", "look", "texts"),
-    [
-        ("STATUS", survey.system_calls, ("\nSeccomp:\t2\n", "\nSeccomp:\t0\n")),
-        ("UID_MAP", survey.users, ("0 65536 65536\n", "0 0 4294967295\n")),
-    ],
-    ids=["a seccomp filter", "a user namespace"],
-)  # fmt: skip
-def test_a_missing_wall_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    place: str, look: Callable[[], Iterator[survey.Finding]], texts: tuple[str, str],
-):  # fmt: skip
-    monkeypatch.setattr(survey, place, tmp_path / "file")
-
-    for number, text in enumerate(texts):
-        (tmp_path / "file").write_text(text, encoding="utf-8")
-        assert len(findings(look)) == number
 
 
 def test_a_survey_s_last_word_is_what_the_controller_reads(

@@ -76,7 +76,7 @@ def test_a_sentinel_that(pod: Document, ready: bool, breach: str):  # noqa: FBT0
     [
         (ended(json.dumps(FINDINGS)), FINDINGS),
         (ended("[]"), []),
-        (ended(json.dumps(FINDINGS * 20)), FINDINGS * 16),
+        (ended(json.dumps(FINDINGS * 20)), FINDINGS * 15),
         (ended("{}"), UNSEEN),
         (ended('[{"what": ""}]'), UNSEEN),
         (ended("Killed"), UNSEEN),

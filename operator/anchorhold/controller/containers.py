@@ -27,12 +27,14 @@ class Termination:
 class Gate:
     """The netgate's last word: why the agent may not start, empty if it may.
 
-    `open_milliseconds` is when something that must not answer the cell answered last.
+    `open_milliseconds` is when something that must not answer the cell answered last; `filtered`
+    is whether the cell's kernel filters its system calls.
     """
 
     reason: str
     message: str
     open_milliseconds: int
+    filtered: bool
 
 
 def container_state(statuses: Sequence[Document] | None, name: str) -> Document:
@@ -46,10 +48,12 @@ def read_gate(terminated: Document | None) -> Gate | None:
         return None
     try:
         said = json.loads(terminated.get("message", ""))
-        return Gate(str(said["reason"]), str(said["message"]), int(said["openMilliseconds"]))
-    except (KeyError, TypeError, ValueError):
+        filtered = said.get("filtered") is True
+        milliseconds = int(said["openMilliseconds"])
+        return Gate(str(said["reason"]), str(said["message"]), milliseconds, filtered)
+    except (AttributeError, KeyError, TypeError, ValueError):
         words = f"{terminated.get('reason', '')}, exit code {terminated['exitCode']}"
-        return Gate(SPEECHLESS, f"the netgate ended without a word: {words}", 0)
+        return Gate(SPEECHLESS, f"the netgate ended without a word: {words}", 0, filtered=False)
 
 
 def read_termination(terminated: Document | None) -> Termination | None:

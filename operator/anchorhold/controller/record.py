@@ -7,6 +7,12 @@ from anchorhold.api.status import Reason
 from anchorhold.controller import ending, status
 from anchorhold.controller.observed import Observed, Pod, Run
 
+# gVisor, for one, filters what it asks of the node itself, and not what the agent asks of it.
+UNFILTERED = {
+    "what": "system calls: no seccomp filter holds the agent",
+    "setting": "none under a RuntimeClass that brings its own kernel",
+}
+
 
 def report(
     observed: Observed, reason: Reason, message: str, *, accepted: str
@@ -48,11 +54,15 @@ def of_pod(pod: Pod) -> dict[str, Any]:
 
 
 def unenforced(observed: Observed) -> dict[str, Any]:
-    """What the cell's node does not enforce, as it was known first: it may be gone at the end."""
-    node = observed.pod.node if observed.pod is not None else ""
-    if not node or "unenforced" in observed.run.status:
+    """What does not hold the cell, as it was known when its netgate had looked around."""
+    pod, known = observed.pod, observed.run.status
+    if pod is None or not pod.node or (pod.gate is None and "unenforced" in known):
         return {}
-    return {"unenforced": observed.lookout.unenforced(node)}
+    if "boundary" in known:
+        return {}
+    found = observed.lookout.unenforced(pod.node)
+    unfiltered = pod.gate is not None and not pod.gate.filtered
+    return {"unenforced": [UNFILTERED, *found] if unfiltered else found}
 
 
 def completion(run: Run, observed: Observed, reason: Reason) -> Mapping[str, Any]:

@@ -28,7 +28,7 @@ GATEWAY_SECONDS, GREETING_SECONDS = 60.0, 2.0
 NOT_KNOWN = "the gateway did not answer, or did not know the cell"
 # What a user namespace that was not made looks like: everybody is who they are on the node.
 NO_NAMESPACE = ["0", "0", "4294967295"]
-UID_MAP = Path("/proc/self/uid_map")
+UID_MAP, STATUS = Path("/proc/self/uid_map"), Path("/proc/self/status")
 LAST_WORD = Path("/dev/termination-log")
 
 Verdict = dict[str, Any]
@@ -47,15 +47,28 @@ def judge(environment: Mapping[str, str]) -> Verdict:
     changed = changed_content(json.loads(environment["ANCHORHOLD_DIGESTS"]))
     if changed:
         return refusal("InputMissing", f"the content of '{changed}' is not what was granted")
-    isolated = environment["ANCHORHOLD_ISOLATION"] != "UserNamespace"
-    if not isolated and UID_MAP.read_text(encoding="ascii").split() == NO_NAMESPACE:
-        message = "the node's container runtime ignores `hostUsers: false`: no user namespace"
-        return refusal("BoundaryOpen", message)
+    ignored = ignored_by_the_runtime(environment["ANCHORHOLD_ISOLATION"])
+    if ignored:
+        return refusal("BoundaryOpen", f"the node's container runtime ignores {ignored}")
     gateway, token = environment["ANCHORHOLD_GATEWAY"], environment["ANCHORHOLD_TOKEN"]
-    verdict = walled(environment)
+    verdict = {**walled(environment), "filtered": is_filtered()}
     if verdict["reason"] or not gateway or known(*boundary.parse(gateway), token):
         return verdict
     return {**verdict, "reason": "GatewayUnavailable", "message": NOT_KNOWN}
+
+
+def ignored_by_the_runtime(isolation: str) -> str:
+    """What a cell on the node's own kernel must have and has not, or nothing."""
+    if isolation != "UserNamespace":
+        return ""
+    if UID_MAP.read_text(encoding="ascii").split() == NO_NAMESPACE:
+        return "`hostUsers: false`: there is no user namespace"
+    return "" if is_filtered() else "`seccompProfile`: there is no filter of system calls"
+
+
+def is_filtered() -> bool:
+    """Whether the kernel that the cell sees filters its system calls (proc(5), `Seccomp`)."""
+    return "\nSeccomp:\t2\n" in STATUS.read_text(encoding="utf-8")
 
 
 def known(host: str, port: int, token: str) -> bool:

@@ -1,7 +1,8 @@
 """The survey: what this node does not enforce on a cell, tried from inside a Pod that is like one.
 
 `python3 -S -P -m anchorhold.inside.survey`, once a node, before its sentinel. Its last word is a
-JSON list: what is not enforced, and the setting of the node that would do so.
+JSON list: what is not enforced, and the setting of the node that would do so. What a cell must have
+(users of its own, a filter of system calls) is for its netgate to see.
 """
 
 import json
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from anchorhold.inside.netgate import LAST_WORD, NO_NAMESPACE, UID_MAP
+from anchorhold.inside.netgate import LAST_WORD
 
 # More than any agent needs, and few enough for the survey's own memory.
 TASKS = 1_024
@@ -19,7 +20,6 @@ STACK_BYTES = 64 * 1024
 # Our own image declares this VOLUME and uses it for nothing.
 VOLUME = Path("/opt/anchorhold/volume")
 MOUNTS = Path("/proc/self/mountinfo")
-STATUS = Path("/proc/self/status")
 # Message queues are bounded by RLIMIT_MSGQUEUE.
 SMALL = ("mqueue",)
 
@@ -28,7 +28,7 @@ Finding = tuple[str, str]
 
 def main() -> None:
     """Look at everything once, and say what was found."""
-    looks = (tasks, volumes, paths, system_calls, users)
+    looks = (tasks, volumes, paths)
     found = [{"what": what, "setting": setting} for look in looks for what, setting in look()]
     LAST_WORD.write_text(json.dumps(found), encoding="ascii")
 
@@ -70,22 +70,9 @@ def paths() -> Iterator[Finding]:
         if Path(point).is_dir():
             setting = "a file system of its own, or the kubelet's eviction by `nodefs.inodesFree`"
             yield f"disk: `{point}` may hold any number of files", setting
-        elif largest == resource.RLIM_INFINITY:
+        elif Path(point).is_file() and largest == resource.RLIM_INFINITY:
             setting = "RLIMIT_FSIZE in containerd's `base_runtime_spec`"
             yield f"disk: the file `{point}` may have any size", setting
-
-
-def system_calls() -> Iterator[Finding]:
-    """Whether a seccomp filter is in force."""
-    if "\nSeccomp:\t2\n" not in STATUS.read_text(encoding="utf-8"):
-        yield "system calls: no seccomp filter is in force", "seccomp in the kernel and the runtime"
-
-
-def users() -> Iterator[Finding]:
-    """Whether the users of a cell are nobody on the node."""
-    if UID_MAP.read_text(encoding="ascii").split() == NO_NAMESPACE:
-        setting = "user namespaces in the kernel and the runtime"
-        yield "users: those of a cell are those of the node", setting
 
 
 if __name__ == "__main__":
