@@ -79,7 +79,7 @@ wiring: env ## the controller against an emulated API server with faults
 cluster-test: env cluster wheels ## runs, refusals, rights, both ways to install, on the real node
 	$(VENV)/python -m pytest --timeout 400 -m 'not long and not work' tests/cluster
 
-long: env cluster wheels ## what takes half an hour: changes that bite, tenancy, fairness
+long: env cluster wheels ## what takes over half an hour: changes that bite, tenancy, fairness, gVisor under attack
 	$(VENV)/python -m pytest --timeout 400 -m long tests/cluster
 
 work: env cluster wheels ## CPython's tests, Node, git, C and Go with and without the seccomp profile
