@@ -241,6 +241,14 @@ def hostile(
     tenants.remove_all()
 
 
+@pytest.fixture
+def place(onboarded: Agents) -> Iterator[Agents]:
+    """The namespace that a module calls `onboarded`, less what a test submitted there."""
+    yield onboarded
+    onboarded.remove_all()
+    onboarded.submitted.clear()
+
+
 @pytest.fixture(scope="session")
 def nobody_waits(kubectl: Kubectl, submitted: dict[str, tuple[str, str]]) -> None:
     """What `submitted` holds has ended: damage to the whole cluster would end it otherwise."""
