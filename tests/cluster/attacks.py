@@ -66,7 +66,7 @@ ATTACKS = (
     ),
     Attack(
         "spinning on eight CPUs", "import spinning", "DeadlineExceeded",
-        "the neighbour runs on", seconds=60,
+        "the neighbour runs on", memory="128Mi", seconds=60,
     ),
     Attack(
         "filling /workspace", "import disk_bomb as d; d.by_bytes('/workspace/fill')",
