@@ -181,19 +181,23 @@ def cell_of(agents: Agents) -> Document:
     """A Pod exactly as the controller posts it, taken from a run that has ended."""
     name = agents.submit("")
     agents.end(name)
-    pod = copy.deepcopy(agents.pods(name)[0])
-    pod.pop("status")
-    keep = ("name", "namespace", "labels", "annotations", "ownerReferences")
-    pod["metadata"] = {key: pod["metadata"][key] for key in keep}
-    pod["metadata"]["name"] += "-copy"
+    (pod,) = agents.pods(name)
+    return as_posted(pod, pod["metadata"]["name"] + "-copy")
+
+
+def as_posted(document: Document, name: str) -> Document:
+    """What belongs to a run, as the controller would post it under another name."""
+    document = copy.deepcopy(document)
+    document.pop("status", None)
+    keep = ("namespace", "labels", "annotations", "ownerReferences")
+    kept = {key: value for key, value in document["metadata"].items() if key in keep}
+    document["metadata"] = {**kept, "name": name}
     for added in ("nodeName", "priority", "preemptionPolicy", "tolerations", "schedulerName"):
-        pod["spec"].pop(added, None)
-    pod["spec"]["volumes"] = [
-        {**volume, "configMap": {"name": pod["metadata"]["name"]}} if volume["name"] == "task"
-        else volume
-        for volume in pod["spec"]["volumes"]
-    ]  # fmt: skip
-    return pod
+        document.get("spec", {}).pop(added, None)
+    for volume in document.get("spec", {}).get("volumes", ()):
+        if volume["name"] == "task":
+            volume["configMap"]["name"] = name
+    return document
 
 
 class changed_policy:  # noqa: N801  # it reads as a statement

@@ -50,7 +50,7 @@ ATTACKS = (
         "a fork bomb", "import fork_bomb", "DeadlineExceeded",
         "600 processes of one user, outside of any cell",
         saw=lambda seen: 1 <= seen["children"] < PIDS and seen["error"] == "EAGAIN",
-        memory="256Mi", seconds=40,
+        memory="256Mi", seconds=60,
     ),
     Attack(
         "16 children that take 16 MiB each", "import memory_bomb as m; m.by_children(16)",
@@ -66,7 +66,7 @@ ATTACKS = (
     ),
     Attack(
         "spinning on eight CPUs", "import spinning", "DeadlineExceeded",
-        "the neighbour runs on", seconds=30,
+        "the neighbour runs on", memory="128Mi", seconds=60,
     ),
     Attack(
         "filling /workspace", "import disk_bomb as d; d.by_bytes('/workspace/fill')",
@@ -87,7 +87,7 @@ ATTACKS = (
     ),
     Attack(
         "hearing no signal", "import deaf", "DeadlineExceeded", "the neighbour runs on",
-        saw=lambda seen: bool(seen["deaf"]), seconds=15,
+        saw=lambda seen: bool(seen["deaf"]), seconds=60,
     ),
 )  # fmt: skip
 # What no limit of the cell ends: it completes, and what it took is measured on the node.

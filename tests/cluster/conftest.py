@@ -220,7 +220,9 @@ def tenants(bed: Installation, image: str) -> Iterator[Tenants]:
     found.remove_all()
 
 
-@pytest.fixture(scope="session", params=TIERS, ids=str)
+@pytest.fixture(
+    scope="session", params=[TIERS[0], pytest.param(TIERS[1], marks=pytest.mark.long)], ids=str
+)
 def tier(request: pytest.FixtureRequest) -> Tier:
     """How cells are kept apart from their node: what is tried holds in every tier."""
     found: Tier = request.param
@@ -237,6 +239,14 @@ def hostile(
     tenants.policy(tier.policy(name, image, image_with_volume))
     yield tenants.onboard(name, name)
     tenants.remove_all()
+
+
+@pytest.fixture
+def place(onboarded: Agents) -> Iterator[Agents]:
+    """The namespace that a module calls `onboarded`, less what a test submitted there."""
+    yield onboarded
+    onboarded.remove_all()
+    onboarded.submitted.clear()
 
 
 @pytest.fixture(scope="session")

@@ -29,14 +29,6 @@ def onboarded(tenants: Tenants, image: str) -> Agents:
     return tenants.onboard(TENANT, TENANT)
 
 
-@pytest.fixture
-def place(onboarded: Agents) -> Iterator[Agents]:
-    """That namespace; what a test submitted there is removed after it."""
-    yield onboarded
-    onboarded.remove_all()
-    onboarded.submitted.clear()
-
-
 def stored_policy(place: Agents) -> Document:
     """The AgentPolicy of the namespace."""
     found = place.admin.get("agentpolicy", TENANT, POLICIES)

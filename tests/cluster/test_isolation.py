@@ -152,14 +152,6 @@ def onboarded(tenants: Tenants, image: str) -> Agents:
     return tenants.onboard(TENANT, TENANT)
 
 
-@pytest.fixture
-def place(onboarded: Agents) -> Iterator[Agents]:
-    """That namespace; what a test submitted there is removed after it."""
-    yield onboarded
-    onboarded.remove_all()
-    onboarded.submitted.clear()
-
-
 @pytest.fixture(scope="module")
 def other_class(kubectl: Kubectl) -> Iterator[str]:
     """A second RuntimeClass of the same runtime, which costs something."""

@@ -1,6 +1,5 @@
 """The netgate on the real node: an agent starts behind a closed boundary, or not at all."""
 
-import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from agents import Agents, Controller, condition
+from agents import Agents, Controller, as_posted, condition
 from anchorhold import names
 from attempts import Attempts
 from bed.installation import SYSTEM, Installation
@@ -70,18 +69,9 @@ class Hand:
 
 def adopted(document: Document, name: str, run: str, uid: str) -> Document:
     """An object of one run as another run would own it."""
-    document = copy.deepcopy(document)
-    document.pop("status", None)
-    keep = ("namespace", "labels", "annotations", "ownerReferences")
-    metadata = {key: value for key, value in document["metadata"].items() if key in keep}
-    metadata["ownerReferences"][0] |= {"name": run, "uid": uid}
-    metadata["labels"][names.RUN_LABEL] = uid
-    document["metadata"] = {**metadata, "name": name}
-    for added in ("nodeName", "priority", "preemptionPolicy", "tolerations", "schedulerName"):
-        document.get("spec", {}).pop(added, None)
-    for volume in document.get("spec", {}).get("volumes", ()):
-        if volume["name"] == "task":
-            volume["configMap"]["name"] = name
+    document = as_posted(document, name)
+    document["metadata"]["ownerReferences"][0] |= {"name": run, "uid": uid}
+    document["metadata"]["labels"][names.RUN_LABEL] = uid
     return document
 
 

@@ -228,6 +228,7 @@ def unenforced(agents: Agents, kubectl: Kubectl) -> list[str]:
     return sorted(row["what"] for row in run["status"]["unenforced"])
 
 
+@pytest.mark.long
 def test_what_the_node_does_not_enforce_is_in_the_status_of_a_run(
     agents: Agents, kubectl: Kubectl, attempts: Attempts
 ):

@@ -14,6 +14,8 @@ import pytest
 from anchorhold.inside import boundary, netgate
 from anchorhold.policy import digest
 
+# As it is, before a test puts something in its place.
+LINK_LOCAL = boundary.link_local
 NOWHERE = {
     "KUBERNETES_SERVICE_HOST": "127.0.0.1",
     "KUBERNETES_SERVICE_PORT": "1",
@@ -250,3 +252,44 @@ def test_a_netgate_that_is_not_told_all_lets_nobody_in(missing: str):
 
 def test_a_link_local_address_is_made_of_the_hardware_address():
     assert boundary.from_hardware("52:74:f2:b1:a8:7f") == "fe80::5074:f2ff:feb1:a87f"
+
+
+NEIGHBOURS = """\
+IP address       HW type     Flags       HW address            Mask     Device
+10.244.0.1       0x1         0x2         52:74:f2:b1:a8:7f     *        eth0
+10.244.0.9       0x1         0x0         00:00:00:00:00:00     *        eth0
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [(NEIGHBOURS, {"fe80::5074:f2ff:feb1:a87f%eth0"}), (None, set())],
+    ids=["has a table of them", "has none"],
+)
+def test_neighbours_are_tried_at_their_link_local_addresses_where_the_kernel(
+    table: str | None, found: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Whose hardware address is not known yet is nobody."""
+    if table is not None:
+        (tmp_path / "arp").write_text(table, encoding="ascii")
+    monkeypatch.setattr(boundary, "ARP_TABLE", tmp_path / "arp")
+
+    assert LINK_LOCAL() == found
+
+
+def test_whoever_answers_at_a_link_local_address_counts(
+    listener: str, monkeypatch: pytest.MonkeyPatch
+):
+    port = int(listener.rpartition(":")[2])
+    monkeypatch.setattr(boundary, "link_local", lambda: {"127.0.0.1"})
+    monkeypatch.setattr(boundary, "NODE_PORTS", (port,))
+
+    answered = boundary.answering({**NOWHERE, "ANCHORHOLD_NODE_ADDRESSES": "127.0.0.2"})
+
+    assert listener in answered
+
+
+def test_whoever_answers_a_message_to_all_nodes_counts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(boundary, "heard", lambda *_: {"fe80::1%eth0"})
+
+    assert boundary.answering(NOWHERE) == ["fe80::1%eth0 by multicast"]
