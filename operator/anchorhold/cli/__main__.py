@@ -6,6 +6,7 @@ import click
 import yaml
 
 from anchorhold.cli import packing
+from anchorhold.cli.prove.command import prove
 
 
 class Readable(yaml.SafeDumper):
@@ -35,6 +36,8 @@ def pack(folder: Path) -> None:
         raise click.ClickException(str(refusal)) from None
     click.echo(yaml.dump(document, Dumper=Readable, sort_keys=False, allow_unicode=True), nl=False)
 
+
+main.add_command(prove)
 
 if __name__ == "__main__":
     main(prog_name="kubectl anchorhold")

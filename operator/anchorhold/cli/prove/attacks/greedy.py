@@ -1,0 +1,125 @@
+"""Attacks on limits: one run takes too much, or many come at once, or one will not go."""
+
+from anchorhold.cli.api import Document
+from anchorhold.cli.prove.stage import Stage, condition, program
+from anchorhold.cli.prove.verdict import Attempt
+from anchorhold.policy import quantity
+
+# More cells than this are no attack but a load.
+MOST_AT_ONCE = 10
+MOST_FORKS = 4_000
+DEAF_SECONDS = 25
+
+
+def c15(stage: Stage) -> list[Attempt]:
+    """Bombs, all at once, beside a neighbour; and the same with a small wish."""
+    name = stage.submit("neighbour", program("look", {}))
+    unbounded = any(
+        "processes" in row["what"] for row in stage.end(name)["status"].get("unenforced", [])
+    )
+    workspace = quantity.mebibytes(stage.policy["limits"]["workspace"])
+    size = f"{min(workspace, 32)}Mi"
+    room: Document = {"workspace": {"sizeLimit": size}, "activeDeadlineSeconds": 100}
+    bombs = {
+        "memory": (256, "OutOfMemory", {**room, "activeDeadlineSeconds": 60}),
+        "disk": (quantity.mebibytes(size) * 4, "DiskExceeded", room),
+        "log": (160, "DiskExceeded", room),
+    }
+    for what in list(bombs):
+        bombs[what][2]["activeDeadlineSeconds"] = min(
+            bombs[what][2]["activeDeadlineSeconds"], stage.policy["limits"]["activeDeadlineSeconds"]
+        )
+    made = {
+        what: stage.submit(what, program("greedy", {"what": what, "much": much}), **spec)
+        for what, (much, _, spec) in bombs.items()
+    }
+    small = {what: stage.submit(f"{what}-small", program("greedy", {"what": what, "much": 4}), **room)
+             for what in bombs}  # fmt: skip
+    neighbour = stage.submit("neighbour", program("look", {}))
+    found = []
+    for what, (much, reason, _) in bombs.items():
+        seen, without = (condition(stage.end(each[what]))["reason"] for each in (made, small))
+        found.append(
+            Attempt(f"{much} MiB of {what}", reason, seen, f"4 MiB: {without}", seen == reason,
+                    without == "Completed")
+        )  # fmt: skip
+    seen = condition(stage.end(neighbour))["reason"]
+    found.append(Attempt("run beside them", "Completed", seen, "-", seen == "Completed", True))
+    if not unbounded or "destructive" in stage.given:
+        found.append(forks(stage, unbounded=unbounded))
+    return found
+
+
+def forks(stage: Stage, *, unbounded: bool) -> Attempt:
+    """As many processes as the node lets it have."""
+    settings = {"what": "forks", "much": MOST_FORKS}
+    name = stage.submit("forks", program("greedy", settings))
+    run = stage.end(name)
+    ended = condition(run)["reason"]
+    got = stage.told(name)["got"] if ended == "Completed" else 0
+    small = stage.inside("greedy", "forks", {"what": "forks", "much": 4})["got"]
+    seen = f"{got}" if ended == "Completed" else ended
+    held = got < MOST_FORKS or unbounded
+    return Attempt(f"{MOST_FORKS} processes", "fewer", seen, f"4: {small}", held, small == 4)  # noqa: PLR2004
+
+
+def c16(stage: Stage) -> list[Attempt]:
+    """A short life and a longer one, of an agent that hears nothing."""
+    seconds = min(DEAF_SECONDS, stage.policy["limits"]["activeDeadlineSeconds"])
+    short = stage.submit("deaf", program("deaf", {}), activeDeadlineSeconds=seconds)
+    longer = stage.submit("deaf-longer", program("deaf", {}))
+    stage.until(longer, "Running")
+    ended = stage.reason(short, seconds + 90.0)
+    pod = stage.pod_of(short)
+    path = pod["metadata"]["name"]
+    states = [row["state"] for row in pod["status"]["containerStatuses"]]
+    over = all("terminated" in state for state in states)
+    before = stage.log(stage.namespace, path)
+    other = stage.pod_of(longer)["metadata"]["name"]
+    alive = stage.log(stage.namespace, other)
+    stage.wait(lambda: len(stage.log(stage.namespace, other)) > len(alive), "the other to go on")
+    after = stage.log(stage.namespace, path)
+    still = condition(stage.get(longer))["reason"]
+    stage.remove(short, longer)
+    return [
+        Attempt("outlive the deadline", "DeadlineExceeded", ended, still,
+                ended == "DeadlineExceeded" and over, still == "Running"),
+        Attempt("speak after the end", "silent", "silent" if before == after else "speaking",
+                "the other one speaks", before == after, "alive" in alive),
+    ]  # fmt: skip
+
+
+def c20(stage: Stage) -> list[Attempt]:
+    """Two more than may live at a time."""
+    cap = int(stage.policy["limits"]["activeRuns"])
+    if cap > MOST_AT_ONCE or int(stage.policy["limits"]["queuedRuns"]) < 2:  # noqa: PLR2004
+        return []
+    runs = [stage.submit("burst", SLEEP) for _ in range(cap + 2)]
+    most = 0
+
+    def over() -> bool:
+        nonlocal most
+        alive = [pod for pod in stage.cells(*runs) if lives(pod)]
+        most = max(most, len(alive))
+        return all(condition(stage.get(run))["status"] != "Unknown" for run in runs)
+
+    stage.wait(over, "a burst to be over", 300)
+    ends = {condition(stage.get(run))["reason"] for run in runs}
+    stage.remove(*runs)
+    return [
+        Attempt(f"{cap + 2} runs at once", f"at most {cap}", str(most), f"{', '.join(ends)} in the end",
+                most <= cap, most == cap and ends == {"Completed"})
+    ]  # fmt: skip
+
+
+SLEEP = "import time; time.sleep(6)"
+
+
+def lives(pod: Document) -> bool:
+    """Whether a Pod may still run."""
+    return pod["status"].get("phase") not in ("Succeeded", "Failed")
+
+
+ATTACKS = {"C15": c15, "C16": c16, "C20": c20}
+# Nothing else may run beside these: they count, or they take what others need.
+ALONE = ("C15", "C20")

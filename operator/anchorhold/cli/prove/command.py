@@ -1,0 +1,168 @@
+"""The command line of `prove`."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import FrameType
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from anchorhold.cli import api
+from anchorhold.cli.prove import facts, report, runner
+from anchorhold.cli.prove.claims import Claim, chosen
+from anchorhold.cli.prove.runner import Result
+from anchorhold.cli.prove.stage import GaveUpError, Stage
+from anchorhold.cli.prove.verdict import Verdict, exit_status
+
+INTERRUPTED = 130
+RIGHTS = """
+Rights: to create, read and delete AgentRuns and ConfigMaps and to read Pods and their logs in the
+namespace (the role `anchorhold-author`), and to read its AgentPolicy. To list
+ValidatingAdmissionPolicyBindings, or --policy. With --allow-unfenced: to make a namespace and Pods in
+it. With --disruptive: to request tokens of ServiceAccounts, to scale the controller, and to change
+the policy and the NetworkPolicy of the namespace. What a right is missing for is NOT TESTED.
+
+Exit status: 0 if nothing failed and nothing that this cluster could test was skipped, 1 if a claim
+failed, 2 if one was skipped, 130 after an interruption.
+"""
+
+
+@click.command(epilog=RIGHTS)
+@click.option("--namespace", "-n", required=True, help="The run namespace to attack.")
+@click.option("--kubeconfig", help="Path of a kubeconfig.")
+@click.option("--context", help="A context of the kubeconfig.")
+@click.option("--only", default="", help="Claims, for instance 'C09,C16'.")
+@click.option("--image", default="", help="An image of the policy that has Python 3.8 or newer.")
+@click.option("--policy", default="", help="The AgentPolicy, where you may not list bindings.")
+@click.option("--internet", default="1.1.1.1:443", help="An address outside, for C09.")
+@click.option(
+    "--allow-unfenced",
+    is_flag=True,
+    help="Run Pods without a fence, in a namespace that is removed again.",
+)  # noqa: E501
+@click.option(
+    "--disruptive",
+    is_flag=True,
+    help="Stop the controller and suspend the policy for moments: for test clusters.",
+)  # noqa: E501
+@click.option(
+    "--destructive", is_flag=True, help="Fork bombs also where the node has no PID limit."
+)
+@click.option("--output", "-o", type=click.Choice(["table", *report.FORMATS]), default="table")
+def prove(**options: str | bool) -> None:
+    """Attack the boundary of a run namespace, and say which claims hold."""
+    try:
+        claims = chosen(str(options["only"]))
+        cluster = api.Cluster.from_kubeconfig(text(options["kubeconfig"]), text(options["context"]))
+        flags = [flag for flag in ("disruptive", "destructive") if options[flag]]
+        flags += ["unfenced"] if options["allow_unfenced"] else []
+        words = (str(options["image"]), str(options["policy"]))
+        stage = facts.stage(cluster, str(options["namespace"]), flags, *words)
+        stage = replace(stage, internet=str(options["internet"]))
+    except (ValueError, GaveUpError, api.RefusedError, api.UnreachableError) as error:
+        raise click.ClickException(str(error)) from None
+    sys.exit(perform(claims, stage, str(options["output"])))
+
+
+def text(value: str | bool | None) -> str | None:
+    """An option that may be missing."""
+    return str(value) if value else None
+
+
+def perform(claims: tuple[Claim, ...], stage: Stage, output: str) -> int:
+    """Test, tidy up, report; returns the exit status."""
+    begun, started = datetime.now(UTC), time.monotonic()  # noqa: TID251  # a person's clock
+    status = 0
+    results: list[Result] = []
+    with stoppable(stage), shown(claims) as show:
+        try:
+            if "unfenced" in stage.given:
+                stage.open_apart()
+            results = runner.run(claims, stage, show)
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+        except (GaveUpError, api.RefusedError, api.UnreachableError) as error:
+            tell(f"stopped: {error}")
+            status = 2
+        finally:
+            tidy(stage)
+    scene = scene_of(stage, begun.isoformat(timespec="seconds"), round(time.monotonic() - started))
+    finish(results, scene, output)
+    return status or exit_status(result.verdict for result in results)
+
+
+def finish(results: list[Result], scene: report.Scene, output: str) -> None:
+    """Say what came of it."""
+    if output != "table":
+        click.echo(report.FORMATS[output](results, scene))
+    tell(f"{report.counted(results)} in {scene.seconds} s")
+
+
+def scene_of(stage: Stage, begun: str, seconds: int) -> report.Scene:
+    """Where it was."""
+    version = stage.cluster.ask("GET", "/version")
+    isolation = str(stage.policy.get("isolation", "UserNamespace"))
+    return report.Scene(
+        stage.namespace,
+        " ".join([isolation, str(stage.policy.get("runtimeClassName", ""))]).strip(),
+        "unknown" if version.refusal else str(version.body["gitVersion"]),
+        stage.image,
+        begun,
+        seconds,
+        tuple(sorted(stage.given)),
+    )
+
+
+def tidy(stage: Stage) -> None:
+    """Take everything away; a second interruption does not keep it from that."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for failure in stage.clean():
+            tell(f"could not be removed: {failure}")
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def tell(words: str) -> None:
+    """To whoever watches; what was asked for goes to the standard output."""
+    click.echo(words, err=True)
+
+
+@contextmanager
+def stoppable(stage: Stage) -> Iterator[None]:
+    """SIGTERM is an interruption too, and each stops whatever waits."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stage.stopping.set()
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def shown(claims: tuple[Claim, ...]) -> Iterator[Callable[[Claim, Verdict | None], None]]:
+    """A table that grows, where somebody watches; else a line for each verdict."""
+    states: dict[str, Verdict | None] = {}
+    console, lock = Console(stderr=True), threading.Lock()
+    with Live(report.live(claims, states), console=console, refresh_per_second=4) as view:
+
+        def show(claim: Claim, known: Verdict | None) -> None:
+            with lock:
+                states[claim.id] = known
+                view.update(report.live(claims, states))
+                if known is not None and not console.is_terminal:
+                    tell(f"{claim.id} {known.outcome.value} {known.reason}")
+
+        yield show

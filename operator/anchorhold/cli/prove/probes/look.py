@@ -1,0 +1,110 @@
+"""Looks around: who it is, whose kernel it is on, and what lies around that opens something."""
+
+import re
+import resource
+
+TOKEN = rb"eyJ[A-Za-z0-9_-]{15,}\.eyJ[A-Za-z0-9_-]{15,}\.[A-Za-z0-9_-]{15,}"
+KEY = rb"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+SECRETS = {
+    "a token": TOKEN,
+    "a private key": KEY,
+    "a kubeconfig": rb"client-(key|certificate)-data:",
+}
+PLACES = (
+    "/run",
+    "/var/run",
+    "/etc",
+    "/root",
+    "/home",
+    "/tmp",
+    "/workspace",
+    "/inputs",
+    "/skills",
+    "/mnt",
+)
+MOST_BYTES = 1 << 20
+PLANTED = "/workspace/.planted" if os.path.isdir("/workspace") else "/tmp/.planted"
+MADE_UP = "eyJ" + "a" * 20 + ".eyJ" + "b" * 20 + "." + "c" * 20
+
+
+def probe(_):
+    """Everything at once."""
+    with open(PLANTED, "w", encoding="ascii") as file:
+        file.write(MADE_UP)
+    status = dict(
+        line.rstrip().split(":\t", 1) for line in open("/proc/self/status") if ":\t" in line
+    )
+    found = [[what, path] for path in places() for what in holds(path)]
+    planted = ["a token", PLANTED] in found
+    return {
+        "users": open("/proc/self/uid_map").read().split(),
+        "kernel": open("/proc/version").read().strip(),
+        "process": {key: status.get(key, "") for key in ("CapEff", "NoNewPrivs", "Seccomp", "Uid")},
+        "planted": planted,
+        "found": [pair for pair in found if pair[1] != PLANTED][:10],
+        "accounts": os.path.exists("/var/run/secrets/kubernetes.io"),
+        "looked": sum(1 for _ in places()),
+        "file": resource.getrlimit(resource.RLIMIT_FSIZE)[0],
+        "writable": writable_mounts(),
+        "openers": openers(),
+    }
+
+
+def places():
+    """Files that somebody may have put there, and what every process is told."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        yield "/proc/%s/environ" % pid
+        yield "/proc/%s/cmdline" % pid
+    for top in PLACES:
+        for folder, _, files in os.walk(top):
+            for name in files:
+                path = os.path.join(folder, name)
+                if not os.path.islink(path) or os.path.isfile(path):
+                    yield path
+
+
+def holds(path):
+    """What a file holds that opens something."""
+    try:
+        if path.startswith("/proc/") or os.path.getsize(path) <= MOST_BYTES:
+            with open(path, "rb") as file:
+                text = file.read(MOST_BYTES)
+            return [what for what, pattern in SECRETS.items() if re.search(pattern, text)]
+    except OSError:
+        pass
+    return []
+
+
+def writable_mounts():
+    """Each mount that can be written, its kind, and whether it says a size."""
+    rows = {}
+    for line in open("/proc/self/mountinfo"):
+        mounted, source = line.split(" - ", 1)
+        point, kind = mounted.split()[4], source.split()[0]
+        if kind not in ("proc", "sysfs", "mqueue", "devpts", "cgroup", "cgroup2") and os.access(
+            point, os.W_OK
+        ):
+            rows[point] = [kind, "size=" in source]
+    return rows
+
+
+# What public escapes from containers begin with: each of these opens a door to the node.
+DOORS = {
+    "the runtime's socket": ("/var/run/docker.sock", os.W_OK),
+    "containerd's socket": ("/run/containerd/containerd.sock", os.W_OK),
+    "core_pattern": ("/proc/sys/kernel/core_pattern", os.W_OK),
+    "the node's memory": ("/dev/mem", os.R_OK),
+    "kcore": ("/proc/kcore", os.R_OK),
+    "sysrq": ("/proc/sysrq-trigger", os.W_OK),
+    "uevent_helper": ("/sys/kernel/uevent_helper", os.W_OK),
+    "cgroups": ("/sys/fs/cgroup", os.W_OK),
+    "debugfs": ("/sys/kernel/debug/tracing", os.R_OK),
+    "a disk": ("/dev/sda", os.R_OK),
+    "fuse": ("/dev/fuse", os.W_OK),
+    "kvm": ("/dev/kvm", os.W_OK),
+}
+
+
+def openers():
+    """Which of the doors are open."""
+    return [name for name, (path, way) in DOORS.items() if os.access(path, way)]

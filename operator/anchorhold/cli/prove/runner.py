@@ -1,0 +1,86 @@
+"""Tests each claim in its turn: some at once, and alone what disturbs the others."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from anchorhold.cli import api
+from anchorhold.cli.prove import verdict
+from anchorhold.cli.prove.attacks import asked, greedy, inside, stopped
+from anchorhold.cli.prove.claims import Claim
+from anchorhold.cli.prove.stage import GaveUpError, Stage
+from anchorhold.cli.prove.verdict import Attempt, Missing, Verdict
+
+Attack = Callable[[Stage], list[Attempt]]
+Show = Callable[[Claim, Verdict | None], None]
+ATTACKS: dict[str, Attack] = {
+    **inside.ATTACKS,
+    **asked.ATTACKS,
+    **greedy.ATTACKS,
+    **stopped.ATTACKS,
+}
+NOTHING = "the policy of this namespace leaves nothing to be tried"
+AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Result:
+    """A claim and what became of it."""
+
+    claim: Claim
+    verdict: Verdict
+
+
+def test(claim: Claim, stage: Stage, attack: Attack | None) -> Verdict:
+    """Attack one claim. Whatever goes wrong on the way leaves it untested."""
+    if attack is None:
+        return verdict.not_tested("not built")
+    lacking = claim.lacking(stage.given)
+    if lacking:
+        return verdict.not_tested(*lacking)
+    try:
+        attempts = attack(stage)
+    except (GaveUpError, api.RefusedError, api.UnreachableError) as error:
+        return verdict.not_tested(str(error))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        # A probe's word is data, and may be anything.
+        return verdict.not_tested(f"what was told makes no sense: {error!r}")
+    return verdict.judge(attempts) if attempts else verdict.not_tested(NOTHING, Missing.HERE)
+
+
+def run(chosen: Iterable[Claim], stage: Stage, show: Show) -> list[Result]:
+    """All of them; `show` is told when one begins and what became of it."""
+    claims = list(chosen)
+    alone = [claim for claim in claims if is_alone(claim)]
+    found: dict[str, Verdict] = {}
+
+    def one(claim: Claim) -> None:
+        if stage.stopping.is_set():
+            return
+        show(claim, None)
+        found[claim.id] = test(claim, stage, ATTACKS.get(claim.id))
+        show(claim, found[claim.id])
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        together = [pool.submit(one, claim) for claim in claims if claim not in alone]
+        watch(together, stage)
+    for claim in alone:
+        one(claim)
+    interrupted = verdict.not_tested("interrupted")
+    return [Result(claim, found.get(claim.id, interrupted)) for claim in claims]
+
+
+def is_alone(claim: Claim) -> bool:
+    """Whether nothing else may be tested meanwhile."""
+    return claim.id in greedy.ALONE or (claim.id in stopped.ATTACKS)
+
+
+def watch(together: list[Future[None]], stage: Stage) -> None:
+    """Wait for all of them; whoever interrupts stops them first."""
+    try:
+        wait(together)
+    except BaseException:
+        stage.stopping.set()
+        raise
+    for each in together:
+        each.result()

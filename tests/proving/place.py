@@ -1,0 +1,84 @@
+"""A namespace for `kubectl anchorhold prove` on the test cluster, and the command itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from bed.installation import CHECKOUT, CLUSTER, POLICIES, Installation, policy
+from bed.kube import Document, Kubectl, wait_for
+from onenode import settings
+
+TIERS: dict[str, Document] = {
+    "prove-users": {"isolation": "UserNamespace"},
+    "prove-gvisor": {"isolation": "RuntimeClass", "runtimeClassName": "gvisor"},
+}
+# What plays the internet on the test cluster.
+INTERNET = ":".join(map(str, settings.WORLD_SERVERS[0]))
+EVERYTHING = ("--allow-unfenced", "--disruptive", "--destructive")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One namespace of one tier."""
+
+    bed: Installation
+    namespace: str
+
+    def onboard(self, **spec: object) -> None:
+        """Write the policy, bind the namespace to it, and wait until a run is admitted."""
+        kubectl = self.bed.kubectl
+        if self.namespace == "prove-gvisor":
+            kubectl.apply(runtime_class())
+        image = self.bed.controller_image
+        more = {
+            **TIERS[self.namespace],
+            "inputs": {"configMaps": [{"name": "*"}]},
+            "minRetentionSeconds": 60,
+            **spec,
+        }
+        written = policy(self.namespace, image, **more)
+        written["spec"]["limits"] |= {"cpu": "8", "memory": "512Mi", "activeRuns": 6}
+        kubectl.apply(written)
+        self.bed.tenant(self.namespace, self.namespace)
+        wait_for(lambda: admits(kubectl, self.namespace, image), 60, "a run to be admitted")
+
+    def prove(self, *words: str) -> tuple[int, Document]:
+        """Run the command as a user does; returns its exit status and what it says as JSON."""
+        command = [
+            sys.executable, "-m", "anchorhold.cli", "prove", "--namespace", self.namespace,
+            "--kubeconfig", str(CLUSTER / "kubeconfig"), "--internet", INTERNET,
+            "--output", "json", *words,
+        ]  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "operator")}
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
+        return done.returncode, dict(json.loads(done.stdout)) if done.stdout else {}
+
+    def remove(self) -> None:
+        """Take the namespace away."""
+        kubectl = self.bed.kubectl
+        self.bed.helm("uninstall", self.namespace, "--namespace", "anchorhold-system", "--ignore-not-found")
+        kubectl.delete("namespace", self.namespace, "", "--wait=false")
+        kubectl.delete("agentpolicy", self.namespace, POLICIES)
+
+
+def runtime_class() -> Document:
+    """The node's second runtime."""
+    return {
+        "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "gvisor"},
+        "handler": "runsc",
+    }  # fmt: skip
+
+
+def admits(kubectl: Kubectl, namespace: str, image: str) -> bool:
+    """Whether a run is taken: the API server learns of a policy a moment later."""
+    run = {
+        "apiVersion": "anchorhold.dev/v1alpha1", "kind": "AgentRun",
+        "metadata": {"name": "asked", "namespace": namespace},
+        "spec": {"task": "x", "image": image},
+    }  # fmt: skip
+    words = ("create", "-f", "-", "--dry-run=server")
+    return kubectl.run(*words, stdin=json.dumps(run)).returncode == 0
