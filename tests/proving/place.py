@@ -54,13 +54,17 @@ class Place:
             "--output", "json", *words,
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "operator")}
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, check=False, env=environment
+        )
         return done.returncode, dict(json.loads(done.stdout)) if done.stdout else {}
 
     def remove(self) -> None:
         """Take the namespace away."""
         kubectl = self.bed.kubectl
-        self.bed.helm("uninstall", self.namespace, "--namespace", "anchorhold-system", "--ignore-not-found")
+        self.bed.helm(
+            "uninstall", self.namespace, "--namespace", "anchorhold-system", "--ignore-not-found"
+        )
         kubectl.delete("namespace", self.namespace, "", "--wait=false")
         kubectl.delete("agentpolicy", self.namespace, POLICIES)
 

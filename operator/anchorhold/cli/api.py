@@ -46,14 +46,14 @@ class Cluster:
 
     @classmethod
     def from_kubeconfig(cls, file: str | None = None, context: str | None = None) -> "Cluster":
-        """As kubectl finds it; in a Pod without one, its ServiceAccount's. Raises UnreachableError."""
+        """As kubectl finds it; else a Pod's ServiceAccount. Raises UnreachableError."""
         settings = client.Configuration()
         settings.retries = 0
         try:
-            config.load_kube_config(file, context, settings)
+            config.load_kube_config(file, context, settings)  # type: ignore[no-untyped-call]
         except (config.ConfigException, OSError) as error:
             try:
-                config.load_incluster_config(settings)
+                config.load_incluster_config(settings)  # type: ignore[no-untyped-call]
             except config.ConfigException:
                 raise UnreachableError(f"no kubeconfig: {error}") from None
         return cls(client.ApiClient(settings))
@@ -86,7 +86,7 @@ class Cluster:
         )
         try:
             reply = self.api.call_api(*request, _request_timeout=SECONDS)
-            return Answer(reply.status, parsed(reply.read()))
+            return Answer(reply.status, parsed(reply.read()))  # type: ignore[no-untyped-call]
         except (client.ApiException, HTTPError, OSError) as error:
             raise UnreachableError(f"the API server does not answer: {error}") from None
 

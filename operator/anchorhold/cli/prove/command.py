@@ -15,18 +15,21 @@ from rich.console import Console
 from rich.live import Live
 
 from anchorhold.cli import api
-from anchorhold.cli.prove import facts, report, runner
+from anchorhold.cli.prove import facts, report, result, runner
 from anchorhold.cli.prove.claims import Claim, chosen
-from anchorhold.cli.prove.runner import Result
-from anchorhold.cli.prove.stage import GaveUpError, Stage
+from anchorhold.cli.prove.props import GaveUpError
+from anchorhold.cli.prove.result import Result, Scene
+from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Verdict, exit_status
 
 INTERRUPTED = 130
+APART = "Run Pods without a fence, in a namespace that is removed again."
+DISRUPTS = "Stop the controller and suspend the policy for moments: for test clusters."
 RIGHTS = """
 Rights: to create, read and delete AgentRuns and ConfigMaps and to read Pods and their logs in the
 namespace (the role `anchorhold-author`), and to read its AgentPolicy. To list
-ValidatingAdmissionPolicyBindings, or --policy. With --allow-unfenced: to make a namespace and Pods in
-it. With --disruptive: to request tokens of ServiceAccounts, to scale the controller, and to change
+ValidatingAdmissionPolicyBindings, or --policy. With --allow-unfenced: to make a namespace, and Pods
+in it. With --disruptive: to request tokens of ServiceAccounts, to scale the controller, and to change
 the policy and the NetworkPolicy of the namespace. What a right is missing for is NOT TESTED.
 
 Exit status: 0 if nothing failed and nothing that this cluster could test was skipped, 1 if a claim
@@ -42,16 +45,8 @@ failed, 2 if one was skipped, 130 after an interruption.
 @click.option("--image", default="", help="An image of the policy that has Python 3.8 or newer.")
 @click.option("--policy", default="", help="The AgentPolicy, where you may not list bindings.")
 @click.option("--internet", default="1.1.1.1:443", help="An address outside, for C09.")
-@click.option(
-    "--allow-unfenced",
-    is_flag=True,
-    help="Run Pods without a fence, in a namespace that is removed again.",
-)  # noqa: E501
-@click.option(
-    "--disruptive",
-    is_flag=True,
-    help="Stop the controller and suspend the policy for moments: for test clusters.",
-)  # noqa: E501
+@click.option("--allow-unfenced", is_flag=True, help=APART)
+@click.option("--disruptive", is_flag=True, help=DISRUPTS)
 @click.option(
     "--destructive", is_flag=True, help="Fork bombs also where the node has no PID limit."
 )
@@ -71,7 +66,7 @@ def prove(**options: str | bool) -> None:
     sys.exit(perform(claims, stage, str(options["output"])))
 
 
-def text(value: str | bool | None) -> str | None:
+def text(value: object) -> str | None:
     """An option that may be missing."""
     return str(value) if value else None
 
@@ -98,18 +93,18 @@ def perform(claims: tuple[Claim, ...], stage: Stage, output: str) -> int:
     return status or exit_status(result.verdict for result in results)
 
 
-def finish(results: list[Result], scene: report.Scene, output: str) -> None:
+def finish(results: list[Result], scene: Scene, output: str) -> None:
     """Say what came of it."""
     if output != "table":
         click.echo(report.FORMATS[output](results, scene))
-    tell(f"{report.counted(results)} in {scene.seconds} s")
+    tell(f"{result.counted(results)} in {scene.seconds} s")
 
 
-def scene_of(stage: Stage, begun: str, seconds: int) -> report.Scene:
+def scene_of(stage: Stage, begun: str, seconds: int) -> Scene:
     """Where it was."""
     version = stage.cluster.ask("GET", "/version")
     isolation = str(stage.policy.get("isolation", "UserNamespace"))
-    return report.Scene(
+    return Scene(
         stage.namespace,
         " ".join([isolation, str(stage.policy.get("runtimeClassName", ""))]).strip(),
         "unknown" if version.refusal else str(version.body["gitVersion"]),

@@ -5,14 +5,15 @@ from collections.abc import Iterable
 
 from anchorhold import names
 from anchorhold.cli.api import Cluster, Document, namespaced
-from anchorhold.cli.prove.stage import GaveUpError, Stage
+from anchorhold.cli.prove.props import GaveUpError
+from anchorhold.cli.prove.stage import Stage
 
 BINDINGS = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
 
 
 def stage(
     cluster: Cluster, namespace: str, flags: Iterable[str], image: str = "", policy: str = ""
-) -> Stage:  # noqa: E501
+) -> Stage:
     """A stage for one namespace. Raises GaveUpError, RefusedError or UnreachableError."""
     wanted = [policy] if policy else bound(cluster, namespace)
     policies = tuple(found for name in wanted if (found := read(cluster, name)))
@@ -66,8 +67,8 @@ def choose(cluster: Cluster, policies: tuple[Document, ...], asked: str) -> str:
         if image in common:
             return image
     raise GaveUpError(
-        f"'{asked or 'no image'}' must be an image that the policy lists, and that has Python 3.8 or "
-        "newer: add Anchorhold's own to `images`"
+        f"'{asked or 'no image'}' must be an image that the policy lists, and that has Python 3.8 "
+        "or newer: add Anchorhold's own to `images`"
     )
 
 
@@ -80,7 +81,11 @@ def own(cluster: Cluster) -> str:
     return str(answer.body["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
-def nodes(cluster: Cluster) -> list[Document]:
-    """Every node, if the user may see them."""
-    answer = cluster.ask("GET", "/api/v1/nodes")
-    return [] if answer.refusal else list(answer.body["items"])
+def addresses(cluster: Cluster) -> list[str]:
+    """Where a few nodes are, if the user may see them."""
+    answer = cluster.ask("GET", "/api/v1/nodes", None, {"limit": "3"})
+    items = [] if answer.refusal else answer.body["items"]
+    told = [address for node in items for address in node["status"].get("addresses", [])]
+    return [
+        each["address"] for each in told if each["type"] == "InternalIP" and "." in each["address"]
+    ]

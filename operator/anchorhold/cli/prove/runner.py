@@ -2,33 +2,28 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 
 from anchorhold.cli import api
 from anchorhold.cli.prove import verdict
-from anchorhold.cli.prove.attacks import asked, greedy, inside, stopped
+from anchorhold.cli.prove.attacks import asked, borrowed, greedy, inside, reaching, stopped
 from anchorhold.cli.prove.claims import Claim
-from anchorhold.cli.prove.stage import GaveUpError, Stage
+from anchorhold.cli.prove.props import GaveUpError
+from anchorhold.cli.prove.result import Result
+from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt, Missing, Verdict
 
 Attack = Callable[[Stage], list[Attempt]]
 Show = Callable[[Claim, Verdict | None], None]
 ATTACKS: dict[str, Attack] = {
     **inside.ATTACKS,
+    **reaching.ATTACKS,
     **asked.ATTACKS,
+    **borrowed.ATTACKS,
     **greedy.ATTACKS,
     **stopped.ATTACKS,
 }
 NOTHING = "the policy of this namespace leaves nothing to be tried"
 AT_ONCE = 4
-
-
-@dataclass(frozen=True)
-class Result:
-    """A claim and what became of it."""
-
-    claim: Claim
-    verdict: Verdict
 
 
 def test(claim: Claim, stage: Stage, attack: Attack | None) -> Verdict:

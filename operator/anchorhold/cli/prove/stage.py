@@ -3,35 +3,21 @@
 Whatever is made is noted first, so that it is taken away again, also after an interruption.
 """
 
-import json
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any, TypeVar
 
 from anchorhold import names
 from anchorhold.cli import api
 from anchorhold.cli.api import Document, namespaced
-from anchorhold.policy import quantity
+from anchorhold.cli.prove import props
+from anchorhold.cli.prove.props import GaveUpError, StoppedError, condition
 
 T = TypeVar("T")
 PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 0.25
-# Runs in any image that has Python; `-I -S` keeps the image's own settings out of it.
-PYTHON = ["python3", "-I", "-S", "-c"]
-RUN_THE_TASK = f"exec(open('{names.TASK_DIRECTORY}/{names.TASK_KEY}').read())"
-OUR_LABEL = "app.kubernetes.io/created-by"
-SMALL = {"cpu": "200m", "memory": "64Mi"}
-
-
-class GaveUpError(Exception):
-    """Something did not come about; the text says what."""
-
-
-class InterruptedError(GaveUpError):  # noqa: A001  # it is one
-    """Somebody wants to stop."""
 
 
 @dataclass
@@ -71,7 +57,7 @@ class Stage:
         deadline = time.monotonic() + seconds
         while True:
             if self.stopping.is_set():
-                raise InterruptedError("interrupted")
+                raise StoppedError("interrupted")
             if found := look():
                 return found
             if time.monotonic() > deadline:
@@ -82,24 +68,8 @@ class Stage:
 
     def run(self, word: str, code: str = "pass", **spec: Any) -> Document:  # noqa: ANN401
         """An AgentRun whose task is a Python program."""
-        usual = {
-            "task": code,
-            "image": self.image,
-            "command": PYTHON,
-            "args": [RUN_THE_TASK],
-            "resources": smaller(self.policy["limits"]),
-            "activeDeadlineSeconds": min(120, self.policy["limits"]["activeDeadlineSeconds"]),
-        }
-        return {
-            "apiVersion": names.API_VERSION,
-            "kind": "AgentRun",
-            "metadata": {
-                "name": self.unique(word),
-                "namespace": self.namespace,
-                "labels": {OUR_LABEL: "anchorhold-prove"},
-            },
-            "spec": {**usual, **spec},
-        }
+        name = self.unique(word)
+        return props.run(self.namespace, name, self.image, self.policy, task=code, **spec)
 
     def runs(self, name: str = "") -> str:
         """The path of the namespace's runs, or of one."""
@@ -150,19 +120,19 @@ class Stage:
         with suppress(GaveUpError):
             self.wait(lambda: condition(self.get(name))["status"] != "Unknown", "an end", seconds)
         if self.stopping.is_set():
-            raise InterruptedError("interrupted")
+            raise StoppedError("interrupted")
         return str(condition(self.get(name))["reason"])
 
     def told(self, name: str) -> Any:  # noqa: ANN401
         """What a run's agent returned, once it completed: untrusted JSON. Raises GaveUpError."""
         result = self.until(name, "Completed")["status"].get("result", {})
-        return read_json(result.get("message", ""))
+        return props.read_json(result.get("message", ""))
 
     def inside(
-        self, probe: str, word: str = "", settings: Document | None = None, **spec: Any
-    ) -> Any:  # noqa: ANN401, E501
+        self, probe: str, word: str = "", settings: Document | None = None, **spec: object
+    ) -> Any:  # noqa: ANN401
         """Run a probe in a cell; returns what it told."""
-        return self.told(self.submit(word or probe, program(probe, settings or {}), **spec))
+        return self.told(self.submit(word or probe, props.program(probe, settings or {}), **spec))
 
     def pod_of(self, name: str) -> Document:
         """A run's cell, once there is one."""
@@ -176,7 +146,7 @@ class Stage:
     def cells(self, *runs: str) -> list[Document]:
         """The Pods that belong to these runs, by owner."""
         pods = (self.cluster.get(namespaced(self.namespace, "pods")) or {})["items"]
-        return [pod for pod in pods if owner(pod) in runs]
+        return [pod for pod in pods if props.owner(pod) in runs]
 
     def remove(self, *runs: str) -> None:
         """Delete runs, and wait until their cells are gone."""
@@ -188,7 +158,7 @@ class Stage:
 
     def free(self, probe: str, settings: Document | None = None, *, root: bool = False) -> Any:  # noqa: ANN401
         """Run the same probe in a Pod without a fence; returns what it told."""
-        name = self.start(probe, program(probe, settings or {}), root=root)
+        name = self.start(probe, props.program(probe, settings or {}), root=root)
         path = namespaced(self.apart, "pods", name)
 
         def look() -> Document | None:
@@ -196,13 +166,13 @@ class Stage:
             return pod if pod.get("status", {}).get("phase") in ("Succeeded", "Failed") else None
 
         (status,) = self.wait(look, "an unfenced Pod to end")["status"]["containerStatuses"]
-        return read_json(status["state"]["terminated"].get("message", ""))
+        return props.read_json(status["state"]["terminated"].get("message", ""))
 
     def start(self, word: str, code: str, *, root: bool = False) -> str:
         """Start a Pod without a fence; returns its name. Raises RefusedError."""
         name = self.unique(word)
         self.cluster.post(
-            namespaced(self.apart, "pods"), unfenced(name, self.image, code, root=root)
+            namespaced(self.apart, "pods"), props.unfenced(name, self.image, code, root=root)
         )
         return name
 
@@ -219,24 +189,13 @@ class Stage:
     def log(self, namespace: str, pod: str) -> str:
         """What a Pod has printed."""
         answer = self.cluster.ask("GET", namespaced(namespace, "pods", pod) + "/log")
-        return "" if answer.refusal else as_text(answer.body)
+        return "" if answer.refusal else props.as_text(answer.body)
 
     def open_apart(self) -> None:
         """Make the namespace without a fence, and wait for the account of its Pods."""
-        document = {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {
-                "name": self.apart,
-                "labels": {
-                    OUR_LABEL: "anchorhold-prove",
-                    "pod-security.kubernetes.io/enforce": "privileged",
-                },
-            },
-        }
         path = f"/api/v1/namespaces/{self.apart}"
         self.undo.append(lambda: self.cluster.delete(path))
-        self.cluster.post("/api/v1/namespaces", document)
+        self.cluster.post("/api/v1/namespaces", props.open_namespace(self.apart))
         account = namespaced(self.apart, "serviceaccounts", "default")
         self.wait(lambda: self.cluster.get(account), "the account of unfenced Pods")
 
@@ -256,74 +215,7 @@ class Stage:
 
     def ours(self) -> list[str]:
         """The runs of this very suite that are left."""
-        query = {"labelSelector": f"{OUR_LABEL}=anchorhold-prove"}
+        query = {"labelSelector": f"{props.OUR_LABEL}=anchorhold-prove"}
         found = (self.cluster.get(self.runs(), query) or {"items": []})["items"]
         mine = f"prove-{self.token}-"
         return [n for run in found if (n := str(run["metadata"]["name"])).startswith(mine)]
-
-
-def program(probe: str, settings: Document) -> str:
-    """A probe as one text that needs nothing but the standard library."""
-    folder = resources.files("anchorhold.cli.prove").joinpath("probes")
-    parts = [folder.joinpath(f"{name}.py").read_text("utf-8") for name in ("telling", probe)]
-    return "\n".join([*parts, f"tell(probe(json.loads({json.dumps(settings)!r})))\n"])
-
-
-def unfenced(name: str, image: str, code: str, *, root: bool) -> Document:
-    """A Pod as anybody may run it; as root it has what the attacks ask for, in users of its own."""
-    powers = ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE", "SYS_CHROOT"]
-    free = {
-        "runAsUser": 0,
-        "capabilities": {"add": powers},
-        "seccompProfile": {"type": "Unconfined"},
-    }
-    container = {
-        "name": "free",
-        "image": image,
-        "command": PYTHON,
-        "args": [code],
-        "env": [{"name": names.RESULT_VARIABLE, "value": names.RESULT_PATH}],
-        "securityContext": free if root else {"runAsUser": 65532},
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name},
-        "spec": {
-            "restartPolicy": "Never",
-            "terminationGracePeriodSeconds": 1,
-            "hostUsers": not root,
-            "containers": [container],
-        },
-    }
-
-
-def smaller(limits: Document) -> Document:
-    """Little, but no more than the policy allows."""
-    cpu = min(SMALL["cpu"], limits["cpu"], key=quantity.millicores)
-    memory = min(SMALL["memory"], limits["memory"], key=quantity.number_of_bytes)
-    return {"cpu": cpu, "memory": memory}
-
-
-def condition(run: Document, kind: str = "Succeeded") -> Document:
-    """One condition of a run."""
-    return next(c for c in run["status"]["conditions"] if c["type"] == kind)
-
-
-def owner(document: Document) -> str:
-    """The name of what owns an object."""
-    owners = document["metadata"].get("ownerReferences", [])
-    return str(owners[0]["name"]) if owners else ""
-
-
-def read_json(text: str) -> Any:  # noqa: ANN401
-    """What a probe told. Raises GaveUpError where it is no JSON: then it tells nothing."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise GaveUpError(f"a probe told nothing that can be read: {text[:200]!r}") from None
-
-
-def as_text(body: object) -> str:
-    """A log as text, even where it looks like JSON."""
-    return body if isinstance(body, str) else json.dumps(body)

@@ -1,7 +1,8 @@
 """Attacks on limits: one run takes too much, or many come at once, or one will not go."""
 
 from anchorhold.cli.api import Document
-from anchorhold.cli.prove.stage import Stage, condition, program
+from anchorhold.cli.prove.props import condition, program
+from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 from anchorhold.policy import quantity
 
@@ -30,11 +31,10 @@ def c15(stage: Stage) -> list[Attempt]:
             bombs[what][2]["activeDeadlineSeconds"], stage.policy["limits"]["activeDeadlineSeconds"]
         )
     made = {
-        what: stage.submit(what, program("greedy", {"what": what, "much": much}), **spec)
+        what: stage.submit(what, wish(what, much), **spec)
         for what, (much, _, spec) in bombs.items()
     }
-    small = {what: stage.submit(f"{what}-small", program("greedy", {"what": what, "much": 4}), **room)
-             for what in bombs}  # fmt: skip
+    small = {what: stage.submit("little", wish(what, 4), **room) for what in bombs}
     neighbour = stage.submit("neighbour", program("look", {}))
     found = []
     for what, (much, reason, _) in bombs.items():
@@ -44,16 +44,22 @@ def c15(stage: Stage) -> list[Attempt]:
                     without == "Completed")
         )  # fmt: skip
     seen = condition(stage.end(neighbour))["reason"]
-    found.append(Attempt("run beside them", "Completed", seen, "-", seen == "Completed", True))
+    found.append(
+        Attempt("run beside them", "Completed", seen, "-", seen == "Completed", shown=True)
+    )
     if not unbounded or "destructive" in stage.given:
         found.append(forks(stage, unbounded=unbounded))
     return found
 
 
+def wish(what: str, much: int) -> str:
+    """The program that takes so much of one thing."""
+    return program("greedy", {"what": what, "much": much})
+
+
 def forks(stage: Stage, *, unbounded: bool) -> Attempt:
     """As many processes as the node lets it have."""
-    settings = {"what": "forks", "much": MOST_FORKS}
-    name = stage.submit("forks", program("greedy", settings))
+    name = stage.submit("forks", wish("forks", MOST_FORKS))
     run = stage.end(name)
     ended = condition(run)["reason"]
     got = stage.told(name)["got"] if ended == "Completed" else 0
@@ -107,7 +113,7 @@ def c20(stage: Stage) -> list[Attempt]:
     ends = {condition(stage.get(run))["reason"] for run in runs}
     stage.remove(*runs)
     return [
-        Attempt(f"{cap + 2} runs at once", f"at most {cap}", str(most), f"{', '.join(ends)} in the end",
+        Attempt(f"{cap + 2} runs at once", f"at most {cap}", str(most), ", ".join(ends),
                 most <= cap, most == cap and ends == {"Completed"})
     ]  # fmt: skip
 

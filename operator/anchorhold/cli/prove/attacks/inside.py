@@ -5,10 +5,10 @@ import json
 from anchorhold import names
 from anchorhold.cli.api import Document, namespaced
 from anchorhold.cli.prove.attacks import tables
-from anchorhold.cli.prove.stage import GaveUpError, Stage, condition, program
+from anchorhold.cli.prove.props import GaveUpError, condition, program
+from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 
-CANARY_PORT, CANARY = 8080, "the canary"
 SAME_AS_ROOT = ["0", "0", "4294967295"]
 TOO_LONG = 20_000
 
@@ -28,7 +28,7 @@ def c01(stage: Stage) -> list[Attempt]:
         tried, "nothing", found, f"planted: {planted}", not seen["found"], seen["planted"]
     )
     account = Attempt(
-        "find a ServiceAccount's folder", "no", said(seen["accounts"]), f"planted: {planted}",
+        "find a ServiceAccount's folder", "False", str(seen["accounts"]), f"planted: {planted}",
         not seen["accounts"], seen["planted"],
     )  # fmt: skip
     return [searched, account]
@@ -44,7 +44,7 @@ def c07(stage: Stage) -> list[Attempt]:
     if not under_class(stage):
         wanted["Seccomp"] = "2"
     facts = [
-        Attempt(name, value, process[name], without[name], process[name] == value, without[name] != value)
+        fact(name, value, process[name], without[name])
         for name, value in wanted.items()
     ]  # fmt: skip
     tried = [name for name in inside if name != "there"]
@@ -56,9 +56,19 @@ def c07(stage: Stage) -> list[Attempt]:
         ", ".join(free["openers"]) or "none", not looked["openers"], bool(free["openers"]),
     )  # fmt: skip
     works = Attempt(
-        "getpid", "works", inside["there"], outside["there"], True, inside["there"] == "works"
+        "getpid",
+        "works",
+        inside["there"],
+        outside["there"],
+        held=True,
+        shown=inside["there"] == "works",
     )
     return [*facts, *calls, doors, works]
+
+
+def fact(name: str, wanted: str, seen: str, without: str) -> Attempt:
+    """What the kernel says of a process, and of one that is not confined."""
+    return Attempt(name, wanted, seen, without, seen == wanted, without != wanted)
 
 
 def call(name: str, seen: str, without: str) -> Attempt:
@@ -88,7 +98,8 @@ def c08(stage: Stage) -> list[Attempt]:
     return [
         Attempt(
             f"{seen[place + '#tried']} tricks on {place}", "none works",
-            ", ".join(seen[place]) or "none works", without, not seen[place], len(works) >= MOST_TRICKS,
+            ", ".join(seen[place]) or "none works", without,
+            not seen[place], len(works) >= MOST_TRICKS,
         )
         for place in places
     ]  # fmt: skip
@@ -113,58 +124,6 @@ def read_only_input(stage: Stage) -> str:
     return name
 
 
-def c09(stage: Stage) -> list[Attempt]:
-    """Every way out to everything; what arrives is counted where it would arrive."""
-    apart = "unfenced" in stage.given
-    host, _, port = stage.internet.rpartition(":")
-    wanted = tables.targets(host, int(port))
-    canary = ""
-    if apart:
-        canary = stage.start("canary", program("listen", {}))
-        wanted += tables.canary(stage.address(canary), CANARY_PORT)
-    name = stage.submit("reach", program("reach", {"word": f"in{stage.token}", "targets": wanted}))
-    seen = stage.told(name)
-    free = stage.free("reach", {"word": f"out{stage.token}", "targets": wanted}) if apart else {}
-    found = [way_out(target, seen, free, apart=apart) for target in wanted]
-    found += [neighbour(name, seen, free) for name in seen if name.startswith("node by")]
-    if apart:
-        log = stage.log(stage.apart, canary)
-        came, went = log.count(f"in{stage.token}"), log.count(f"out{stage.token}")
-        found.append(
-            Attempt(
-                "words that arrive at the canary", "0", str(came), str(went), came == 0, went > 0
-            )
-        )
-    boundary = stage.get(name)["status"].get("boundary", {})
-    opened = boundary.get("openMilliseconds", "?")
-    verified = boundary.get("verified") is True
-    first = "the netgate before the agent's first instruction"
-    found.append(
-        Attempt(first, "verified", "verified" if verified else "not verified",
-                f"open for the first {opened} ms", verified, True)
-    )  # fmt: skip
-    return found
-
-
-def way_out(target: Document, seen: Document, free: Document, *, apart: bool) -> Attempt:
-    """One target. Without a Pod outside, the probe's own loopback shows that it can try at all."""
-    name, kind = target["name"], target["kind"]
-    without = free.get(name, "-") if apart else seen.get(f"own {kind}", "-")
-    held, shown = seen[name] != "answered", without == "answered"
-    optional = bool(target.get("optional")) or (not apart and kind not in ("tcp", "udp"))
-    return Attempt(name, "no answer", seen[name], without, held, shown, optional)
-
-
-def neighbour(name: str, seen: Document, free: Document) -> Attempt:
-    """The node by its link-local address, where it has one."""
-    others = [said for other, said in free.items() if other.startswith("node by")]
-    without = "answered" if "answered" in others else ", ".join(others) or "-"
-    held = seen[name] != "answered"
-    return Attempt(
-        name, "no answer", seen[name], without, held, without == "answered", optional=True
-    )
-
-
 def c18(stage: Stage) -> list[Attempt]:
     """Leave a marker everywhere; the next run looks for it."""
     marker = stage.token + "fade"
@@ -178,38 +137,6 @@ def c18(stage: Stage) -> list[Attempt]:
             tried, "found by nobody", ", ".join(found) or "nothing", without, not found, bool(own)
         )
     ]
-
-
-def c19(stage: Stage) -> list[Attempt]:
-    """One run listens, another tries to reach it; the same between unfenced Pods."""
-    word = f"knock{stage.token}"
-    server = stage.submit("server", program("listen", {}))
-    stage.until(server, "Running")
-    pod = stage.pod_of(server)
-
-    def listening() -> bool:
-        return "listening" in stage.log(stage.namespace, pod["metadata"]["name"])
-
-    stage.wait(listening, "a run to listen")
-    open_server = stage.start("open", program("listen", {}))
-    cases = {
-        "cell": (pod["status"]["podIP"], stage.inside),
-        "pod": (stage.address(open_server), stage.free),
-    }
-    seen = {}
-    for where, (address, act) in cases.items():
-        targets = tables.canary(address, CANARY_PORT)
-        seen[where] = act("reach", settings={"word": word, "targets": targets})
-    heard = stage.log(stage.namespace, pod["metadata"]["name"]).count(word)
-    without = stage.log(stage.apart, open_server).count(word)
-    found = [
-        Attempt(f"another run: {name}", "no answer", said, seen["pod"][name], said != "answered",
-                seen["pod"][name] == "answered")
-        for name, said in seen["cell"].items() if not name.startswith(("own", "node by"))
-    ]  # fmt: skip
-    words = Attempt("words that it heard", "0", str(heard), str(without), heard == 0, without > 0)
-    stage.cluster.delete(stage.runs(server))
-    return [*found, words]
 
 
 def c21(stage: Stage) -> list[Attempt]:
@@ -277,12 +204,7 @@ def c31(stage: Stage) -> list[Attempt]:
 UNLIMITED = 1 << 62
 
 
-def said(yes: bool) -> str:  # noqa: FBT001
-    """In words."""
-    return "yes" if yes else "no"
-
-
 ATTACKS = {
-    "C01": c01, "C07": c07, "C08": c08, "C09": c09, "C18": c18, "C19": c19, "C21": c21, "C25": c25,
+    "C01": c01, "C07": c07, "C08": c08, "C18": c18, "C21": c21, "C25": c25,
     "C31": c31,
 }  # fmt: skip

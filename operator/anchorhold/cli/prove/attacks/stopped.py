@@ -5,8 +5,10 @@ from contextlib import contextmanager, suppress
 
 from anchorhold import names
 from anchorhold.cli.api import Document, namespaced
-from anchorhold.cli.prove.attacks.asked import DRY, a_cell, as_posted, controller, dry_run, refused
-from anchorhold.cli.prove.stage import GaveUpError, Stage, condition, program
+from anchorhold.cli.prove.attacks.asked import DRY, as_posted, dry_run, refused
+from anchorhold.cli.prove.attacks.borrowed import a_cell, controller
+from anchorhold.cli.prove.props import GaveUpError, condition, program
+from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 
 SCALE = f"/apis/apps/v1/namespaces/{names.SYSTEM_NAMESPACE}/deployments/{names.CONTROLLER}"

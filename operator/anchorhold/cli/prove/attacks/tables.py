@@ -47,7 +47,8 @@ def targets(host: str, port: int) -> list[Document]:
     return [
         {"name": "TCP to the API server", "kind": "tcp", "host": api, "port": 443},
         {"name": "ping to the API server", "kind": "icmp", "host": api, "optional": True},
-        {"name": "TCP to the internet", "kind": "tcp", "host": host, "port": port, "optional": True},
+        {"name": "TCP to the internet", "kind": "tcp", "host": host, "port": port,
+         "optional": True},
         {"name": "DNS to the internet", "kind": "dns", "host": host, "port": 53, "optional": True},
         {"name": "ping to the internet", "kind": "icmp", "host": host, "optional": True},
         {"name": "a raw packet to the internet", "kind": "raw", "host": host, "optional": True},

@@ -9,7 +9,7 @@ ARCH = {"x86_64": 0, "aarch64": 1}.get(platform.machine())
 
 
 def probe(settings):
-    """The answer to each call of the table; 'there' tells that the probe can tell a yes from a no."""
+    """The answer to each call; 'there' shows that the probe can tell a yes from a no."""
     found = {
         row[0]: in_child(call(row[1][ARCH], row[2])) for row in settings["calls"] if row[1][ARCH]
     }
@@ -36,7 +36,7 @@ def call(number, words):
 
 
 def entry():
-    """getpid by `int 0x80`: mov eax, 20; int 0x80; ret."""
+    """Getpid by `int 0x80`: mov eax, 20; int 0x80; ret."""
     page = mmap.mmap(-1, 4096, prot=7)
     page.write(bytes.fromhex("b814000000cd80c3"))
     address = ctypes.addressof(ctypes.c_char.from_buffer(page))

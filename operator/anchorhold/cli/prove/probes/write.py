@@ -1,7 +1,6 @@
 """Tries to change what it was given to read only, by every way there is."""
 
 import ctypes
-import fcntl
 import struct
 
 LIBC = ctypes.CDLL(None, use_errno=True)
