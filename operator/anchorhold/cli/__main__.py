@@ -6,6 +6,7 @@ import click
 import yaml
 
 from anchorhold.cli import packing
+from anchorhold.cli.doctor.command import doctor
 from anchorhold.cli.prove.command import prove
 
 
@@ -37,6 +38,7 @@ def pack(folder: Path) -> None:
     click.echo(yaml.dump(document, Dumper=Readable, sort_keys=False, allow_unicode=True), nl=False)
 
 
+main.add_command(doctor)
 main.add_command(prove)
 
 if __name__ == "__main__":

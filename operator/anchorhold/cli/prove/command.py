@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import FrameType
@@ -30,7 +30,7 @@ Rights: to create, read and delete AgentRuns and ConfigMaps and to read Pods and
 namespace (the role `anchorhold-author`), and to read its AgentPolicy. To list
 ValidatingAdmissionPolicyBindings, or --policy. With --allow-unfenced: to make a namespace, and Pods
 in it. With --disruptive: to request tokens of ServiceAccounts, to scale the controller, and to change
-the policy and the NetworkPolicy of the namespace. What a right is missing for is NOT TESTED.
+its policy and NetworkPolicy. What a right is missing for is NOT TESTED.
 
 Exit status: 0 if nothing failed and nothing that this cluster could test was skipped, 1 if a claim
 failed, 2 if one was skipped, 130 after an interruption.
@@ -97,6 +97,9 @@ def finish(results: list[Result], scene: Scene, output: str) -> None:
     """Say what came of it."""
     if output != "table":
         click.echo(report.FORMATS[output](results, scene))
+    elif not sys.stderr.isatty():
+        claims = tuple(each.claim for each in results)
+        Console().print(report.live(claims, {each.claim.id: each.verdict for each in results}))
     tell(f"{result.counted(results)} in {scene.seconds} s")
 
 
@@ -151,13 +154,15 @@ def shown(claims: tuple[Claim, ...]) -> Iterator[Callable[[Claim, Verdict | None
     """A table that grows, where somebody watches; else a line for each verdict."""
     states: dict[str, Verdict | None] = {}
     console, lock = Console(stderr=True), threading.Lock()
-    with Live(report.live(claims, states), console=console, refresh_per_second=4) as view:
+    view = Live(report.live(claims, states), console=console, refresh_per_second=4)
 
-        def show(claim: Claim, known: Verdict | None) -> None:
-            with lock:
-                states[claim.id] = known
+    def show(claim: Claim, known: Verdict | None) -> None:
+        with lock:
+            states[claim.id] = known
+            if console.is_terminal:
                 view.update(report.live(claims, states))
-                if known is not None and not console.is_terminal:
-                    tell(f"{claim.id} {known.outcome.value} {known.reason}")
+            elif known is not None:
+                tell(f"{claim.id} {known.outcome.value} {known.reason}".rstrip())
 
+    with view if console.is_terminal else nullcontext():
         yield show

@@ -59,12 +59,9 @@ def unfenced(name: str, image: str, code: str, *, root: bool) -> Document:
     }
 
 
-def run(namespace: str, name: str, image: str, policy: Document, **spec: object) -> Document:
+def run(namespace: str, name: str, limits: Document, spec: Document) -> Document:
     """An AgentRun whose task is a Python program; small, and short."""
-    limits = policy["limits"]
     usual = {
-        "task": "pass",
-        "image": image,
         "command": PYTHON,
         "args": [RUN_THE_TASK],
         "resources": smaller(limits),

@@ -42,7 +42,7 @@ def example(attempts: tuple[Attempt, ...]) -> str:
     if not attempts:
         return ""
     first = attempts[0]
-    return f"{first.what}: {first.seen} (without: {first.without})"
+    return f"{first.what}: {first.seen}"[:120]
 
 
 def as_json(results: list[Result], scene: Scene) -> str:

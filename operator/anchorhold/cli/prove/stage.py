@@ -69,7 +69,8 @@ class Stage:
     def run(self, word: str, code: str = "pass", **spec: Any) -> Document:  # noqa: ANN401
         """An AgentRun whose task is a Python program."""
         name = self.unique(word)
-        return props.run(self.namespace, name, self.image, self.policy, task=code, **spec)
+        wished = {"task": code, "image": self.image, **spec}
+        return props.run(self.namespace, name, self.policy["limits"], wished)
 
     def runs(self, name: str = "") -> str:
         """The path of the namespace's runs, or of one."""

@@ -28,13 +28,16 @@ def refused(what: str, answer: Answer, control: Answer, *words: str) -> Attempt:
 
 
 def shortened(text: str) -> str:
-    """The last part of a refusal is what matters."""
-    return text if len(text) <= 160 else f"…{text[-160:]}"  # noqa: PLR2004  # a line
+    """What a refusal says, without who says it."""
+    text = text.rpartition("denied request: ")[2]
+    return text if len(text) <= 160 else f"{text[:159]}…"  # noqa: PLR2004  # a line
 
 
 def dry_run(stage: Stage, **spec: Any) -> Answer:  # noqa: ANN401
     """Submit a run without making it."""
-    return stage.cluster.ask("POST", stage.runs(), stage.run("asked", **spec), DRY)
+    document = stage.run("asked")
+    document["spec"] |= spec
+    return stage.cluster.ask("POST", stage.runs(), document, DRY)
 
 
 def c04(stage: Stage) -> list[Attempt]:

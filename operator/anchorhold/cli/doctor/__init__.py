@@ -1,0 +1,1 @@
+"""`kubectl anchorhold doctor`: a look at the installation that changes nothing."""
