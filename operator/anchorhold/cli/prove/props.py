@@ -106,7 +106,7 @@ def owner(document: Document) -> str:
     return str(owners[0]["name"]) if owners else ""
 
 
-def read_json(text: str) -> Any:
+def read_json(text: str) -> Any:  # noqa: ANN401  # whatever JSON holds
     """What a probe told. Raises GaveUpError where it is no JSON: then it tells nothing."""
     try:
         return json.loads(text)

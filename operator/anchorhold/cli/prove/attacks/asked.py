@@ -6,22 +6,29 @@ from typing import Any
 
 from anchorhold import names
 from anchorhold.cli.api import Answer, Document, namespaced
-from anchorhold.cli.prove.props import program
+from anchorhold.cli.prove.props import GaveUpError, program
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 from anchorhold.policy import quantity
 
 DRY = {"dryRun": "All"}
+# Unauthorized, Forbidden, and Invalid, which admission and schemas answer with.
+DENIED = (401, 403, 422)
 OTHER_DIGEST = "sha256:" + "0" * 64
 GREATEST_TASK = 65_536
 SERVERS_OWN = ("nodeName", "priority", "preemptionPolicy", "tolerations", "schedulerName")
 
 
 def refused(what: str, answer: Answer, control: Answer, *words: str) -> Attempt:
-    """An attempt that must be refused in these words, where its twin is admitted."""
+    """An attempt that must be denied in these words, where its twin is admitted.
+
+    Any other error tells nothing: what was not found, for one, was allowed to be looked for.
+    """
     said = answer.refusal
+    if said and answer.status not in DENIED:
+        raise GaveUpError(f"{what}: {answer.status} {shortened(said)}")
     held = bool(said) and all(word in said for word in words)
-    seen = shortened(said) if said else "admitted"
+    seen = shortened(said) or "admitted"
     wanted = f"refused, naming {' '.join(words)}" if words else "refused"
     without = shortened(control.refusal) or "admitted"
     return Attempt(what, wanted, seen, without, held, not control.refusal)
@@ -191,18 +198,13 @@ STEPS: tuple[tuple[str, str, str, Document | None], ...] = (
     ("port-forward", "GET", "/portforward", None),
     ("add a container", "PATCH", "/ephemeralcontainers", ADDED),
 )
-FORBIDDEN, UNPROCESSABLE, MISDIRECTED = 403, 422, 400
 
 
 def stepped(what: str, answer: Answer, control: Answer) -> Attempt:
-    """Refused means by rights or by admission; a request that lacks an upgrade got past both."""
-    denied = ("denied request", "forbidden", "cannot ")
-
-    def passed(reply: Answer) -> bool:
-        return not any(word in reply.refusal for word in denied)
-
+    """Denied by rights or by admission; a request that lacks an upgrade got past both."""
     seen, without = (shortened(r.refusal) or "admitted" for r in (answer, control))
-    return Attempt(what, "refused", seen, without, not passed(answer), passed(control))
+    held, shown = answer.status in DENIED, control.status not in DENIED
+    return Attempt(what, "refused", seen, without, held, shown)
 
 
 def created(stage: Stage, cell: Document) -> tuple[Answer, Answer]:

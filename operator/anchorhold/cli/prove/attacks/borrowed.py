@@ -8,13 +8,17 @@ from anchorhold.cli.prove.attacks.asked import DRY, as_posted, refused
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 
+REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
 
 def acting_as(stage: Stage, namespace: str, account: str) -> Cluster:
-    """With a ServiceAccount's own token, for ten minutes. Raises RefusedError."""
+    """With a ServiceAccount's own token, for ten minutes, that works. Raises RefusedError."""
     path = f"{namespaced(namespace, 'serviceaccounts', account)}/token"
     asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
              "spec": {"expirationSeconds": 600}}  # fmt: skip
-    return stage.cluster.with_token(stage.cluster.post(path, asked)["status"]["token"])
+    them = stage.cluster.with_token(stage.cluster.post(path, asked)["status"]["token"])
+    them.post(REVIEWS, {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"})
+    return them
 
 
 def controller(stage: Stage) -> Cluster:
