@@ -11,7 +11,7 @@ from proving.place import EVERYTHING, TIERS, Place
 def main() -> int:
     """Prove each tier; what was found lies in `.cluster/log`. Returns the worst exit status."""
     bed = Installation()
-    bed.controller()
+    bed.gateway()
     worst = 0
     for namespace in sys.argv[1:] or TIERS:
         place = Place(bed, namespace)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from bed.installation import CHECKOUT, CLUSTER, POLICIES, Installation, policy
+from bed.installation import CHECKOUT, CLUSTER, GATEWAY, POLICIES, Installation, policy
 from bed.kube import Document, Kubectl, wait_for
 from onenode import settings
 
@@ -16,6 +16,23 @@ TIERS: dict[str, Document] = {
     "prove-users": {"isolation": "UserNamespace"},
     "prove-gvisor": {"isolation": "RuntimeClass", "runtimeClassName": "gvisor"},
 }
+SECRET = "sk-only-the-gateway-has-it"  # noqa: S105  # it opens nothing
+ECHO: Document = {
+    "name": "prove-echo", "host": "files.test", "methods": ["GET"], "paths": ["/echo"],
+    "credential": {"secretName": "prove-echo", "key": "key"},
+}  # fmt: skip
+INWARD = [
+    {"name": f"prove-inward-{place}", "host": host, "methods": ["GET"], "paths": ["/**"]}
+    for place, host in enumerate(
+        ("metadata.test", "api-server.test", "service.test", "loopback.test", "mixed.test")
+    )
+]
+RULES = [
+    {"name": "model", "host": "model.test", "methods": ["GET", "POST"], "paths": ["/v1/**"]},
+    {"name": "files", "host": "files.test", "methods": ["GET"], "paths": ["/digest"]},
+    ECHO,
+    *INWARD,
+]
 # What plays the internet on the test cluster.
 INTERNET = ":".join(map(str, settings.WORLD_SERVERS[0]))
 EVERYTHING = ("--allow-unfenced", "--disruptive", "--destructive")
@@ -38,11 +55,13 @@ class Place:
             **TIERS[self.namespace],
             "inputs": {"configMaps": [{"name": "*"}]},
             "minRetentionSeconds": 60,
+            "egress": {"rules": RULES},
             **spec,
         }
         written = policy(self.namespace, image, **more)
         written["spec"]["limits"] |= {"cpu": "8", "memory": "512Mi", "activeRuns": 6}
         kubectl.apply(written)
+        kubectl.apply(credential(*TIERS))
         self.bed.tenant(self.namespace, self.namespace)
         wait_for(lambda: admits(kubectl, self.namespace, image), 60, "a run to be admitted")
 
@@ -75,6 +94,21 @@ def runtime_class() -> Document:
         "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "gvisor"},
         "handler": "runsc",
     }  # fmt: skip
+
+
+def credential(*policies: str) -> Document:
+    """The Secret of the rule whose upstream repeats what it is told."""
+    annotations = {
+        "anchorhold.dev/hosts": "files.test",
+        "anchorhold.dev/policies": " ".join(policies),
+    }
+    metadata = {"name": "prove-echo", "namespace": GATEWAY, "annotations": annotations}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "stringData": {"key": SECRET},
+    }
 
 
 def admits(kubectl: Kubectl, namespace: str, image: str) -> bool:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import FrameType
 
@@ -60,7 +59,7 @@ def prove(**options: str | bool) -> None:
         flags += ["unfenced"] if options["allow_unfenced"] else []
         words = (str(options["image"]), str(options["policy"]))
         stage = facts.stage(cluster, str(options["namespace"]), flags, *words)
-        stage = replace(stage, internet=str(options["internet"]))
+        stage.internet = str(options["internet"])
     except (ValueError, GaveUpError, api.RefusedError, api.UnreachableError) as error:
         raise click.ClickException(str(error)) from None
     sys.exit(perform(claims, stage, str(options["output"])))

@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from anchorhold.cli import api
 from anchorhold.cli.prove import verdict
-from anchorhold.cli.prove.attacks import asked, borrowed, greedy, inside, reaching, stopped
+from anchorhold.cli.prove.attacks import asked, borrowed, greedy, inside, reaching, stopped, window
 from anchorhold.cli.prove.claims import Claim
 from anchorhold.cli.prove.props import GaveUpError
 from anchorhold.cli.prove.result import Result
@@ -21,6 +21,7 @@ ATTACKS: dict[str, Attack] = {
     **borrowed.ATTACKS,
     **greedy.ATTACKS,
     **stopped.ATTACKS,
+    **window.ATTACKS,
 }
 NOTHING = "the policy of this namespace leaves nothing to be tried"
 AT_ONCE = 4
