@@ -21,7 +21,7 @@ from anchorhold.cli.prove.result import Result, Scene
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Verdict, exit_status
 
-INTERRUPTED = 130
+NOTHING_TESTED, INTERRUPTED = 2, 130
 APART = "Run Pods without a fence, in a namespace that is removed again."
 DISRUPTS = "Stop the controller and suspend the policy for moments: for test clusters."
 RIGHTS = """
@@ -73,19 +73,18 @@ def text(value: object) -> str | None:
 def perform(claims: tuple[Claim, ...], stage: Stage, output: str) -> int:
     """Test, tidy up, report; returns the exit status."""
     begun, started = datetime.now(UTC), time.monotonic()  # noqa: TID251  # a person's clock
-    status = 0
     results: list[Result] = []
+    status = 0
     with stoppable(stage), shown(claims) as show:
         try:
             if "unfenced" in stage.given:
                 stage.open_apart()
             results = runner.run(claims, stage, show)
-        except KeyboardInterrupt:
-            status = INTERRUPTED
         except (GaveUpError, api.RefusedError, api.UnreachableError) as error:
             tell(f"stopped: {error}")
-            status = 2
+            status = NOTHING_TESTED
         finally:
+            status = INTERRUPTED if stage.stopping.is_set() else status
             tidy(stage)
     scene = scene_of(stage, begun.isoformat(timespec="seconds"), round(time.monotonic() - started))
     finish(results, scene, output)
@@ -119,12 +118,10 @@ def scene_of(stage: Stage, begun: str, seconds: int) -> Scene:
 
 def tidy(stage: Stage) -> None:
     """Take everything away; a second interruption does not keep it from that."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        for failure in stage.clean():
-            tell(f"could not be removed: {failure}")
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    for failure in stage.clean():
+        tell(f"could not be removed: {failure}")
 
 
 def tell(words: str) -> None:

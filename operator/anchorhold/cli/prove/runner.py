@@ -1,7 +1,7 @@
 """Tests each claim in its turn: some at once, and alone what disturbs the others."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from anchorhold.cli import api
 from anchorhold.cli.prove import verdict
@@ -57,11 +57,12 @@ def run(chosen: Iterable[Claim], stage: Stage, show: Show) -> list[Result]:
         found[claim.id] = test(claim, stage, ATTACKS.get(claim.id))
         show(claim, found[claim.id])
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        together = [pool.submit(one, claim) for claim in claims if claim not in alone]
-        watch(together, stage)
-    for claim in alone:
-        one(claim)
+    try:
+        together(one, [claim for claim in claims if claim not in alone], stage)
+        for claim in alone:
+            one(claim)
+    except KeyboardInterrupt:
+        stage.stopping.set()
     interrupted = verdict.not_tested("interrupted")
     return [Result(claim, found.get(claim.id, interrupted)) for claim in claims]
 
@@ -71,12 +72,14 @@ def is_alone(claim: Claim) -> bool:
     return claim.id in greedy.ALONE or (claim.id in stopped.ATTACKS)
 
 
-def watch(together: list[Future[None]], stage: Stage) -> None:
-    """Wait for all of them; whoever interrupts stops them first."""
-    try:
-        wait(together)
-    except BaseException:
-        stage.stopping.set()
-        raise
-    for each in together:
+def together(one: Callable[[Claim], None], claims: list[Claim], stage: Stage) -> None:
+    """Some at once. Whoever interrupts stops those that wait first."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        begun = [pool.submit(one, claim) for claim in claims]
+        try:
+            wait(begun)
+        except KeyboardInterrupt:
+            stage.stopping.set()
+            raise
+    for each in begun:
         each.result()

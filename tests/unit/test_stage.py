@@ -1,0 +1,223 @@
+"""Whatever `prove` makes is taken away again: when all is well, on errors, after interruptions."""
+
+from typing import Any
+
+import pytest
+
+from anchorhold.cli import api
+from anchorhold.cli.prove import facts, props
+from anchorhold.cli.prove.attacks import asked, stopped
+from anchorhold.cli.prove.props import GaveUpError, StoppedError
+from anchorhold.cli.prove.stage import Stage
+
+LIMITS = {
+    "activeDeadlineSeconds": 300, "cpu": "1", "memory": "1Gi", "workspace": "1Gi", "activeRuns": 2,
+    "queuedRuns": 2,
+}  # fmt: skip
+IMAGE = "example.com/agent@sha256:" + "1" * 64
+POLICY: dict[str, Any] = {
+    "metadata": {"name": "team-a"},
+    "spec": {"limits": LIMITS, "images": [{"reference": IMAGE}]},
+}
+BOUND = {
+    "spec": {
+        "policyName": "anchorhold-run-limits",
+        "paramRef": {"name": "team-a"},
+        "matchResources": {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "team-a"}}
+        },
+    }
+}
+
+
+class Cluster(api.Cluster):
+    """Keeps objects by path; some requests are refused."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Any] = {}
+        self.refused: dict[tuple[str, str], api.Answer] = {}
+        self.asked: list[tuple[str, str]] = []
+
+    def ask(self, method: str, path: str, document: Any = None, query: Any = None) -> api.Answer:  # noqa: ANN401
+        self.asked.append((method, path))
+        if answer := self.refused.get((method, path)):
+            return answer
+        if query == {"dryRun": "All"}:
+            return api.Answer(200, document)
+        if method == "POST":
+            self.objects[f"{path}/{document['metadata']['name']}"] = document
+            return api.Answer(201, document)
+        return self.answer(method, path)
+
+    def answer(self, method: str, path: str) -> api.Answer:
+        found = self.objects.get(path)
+        below = [each for key, each in self.objects.items() if key.rpartition("/")[0] == path]
+        if method == "GET" and found is None and (below or path.endswith(("runs", "pods"))):
+            return api.Answer(200, {"items": below})
+        if found is None:
+            return api.Answer(404, {"message": "not found"})
+        if method == "DELETE":
+            del self.objects[path]
+        return api.Answer(200, found)
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture
+def stage(cluster: Cluster) -> Stage:
+    return Stage(cluster, "team-a", IMAGE, (POLICY,), "0123abcd", frozenset({"unfenced"}))
+
+
+def test_everything_that_was_made_is_deleted_and_the_last_first(stage: Stage, cluster: Cluster):
+    stage.submit("one")
+    stage.submit("two")
+
+    assert stage.clean() == []
+
+    assert cluster.objects == {}
+    deleted = [path for method, path in cluster.asked if method == "DELETE"]
+    assert [path[-5:] for path in deleted] == ["two-1", "one-1"]
+
+
+def test_one_that_cannot_be_deleted_is_told_and_keeps_none_of_the_others(
+    stage: Stage, cluster: Cluster
+):
+    kept, _ = stage.submit("kept"), stage.submit("gone")
+    no = api.Answer(403, {"message": "forbidden"})
+    cluster.refused["DELETE", stage.runs(kept)] = no
+
+    assert stage.clean() == ["forbidden"]
+    assert list(cluster.objects) == [stage.runs(kept)]
+
+
+def test_what_is_noted_is_noted_before_it_is_made(stage: Stage, cluster: Cluster):
+    """An answer that is lost may still have made it."""
+    cluster.refused["POST", stage.runs()] = api.Answer(504, {"message": "timeout"})
+
+    with pytest.raises(api.RefusedError, match="timeout"):
+        stage.submit("lost")
+
+    assert len(stage.undo) == 1
+
+
+def test_an_interruption_ends_whoever_waits_and_cleaning_goes_on(stage: Stage, cluster: Cluster):
+    stage.submit("one")
+    stage.stopping.set()
+
+    with pytest.raises(StoppedError):
+        stage.wait(lambda: None, "ever")
+
+    assert stage.clean() == []
+    assert cluster.objects == {}
+
+
+def test_waiting_in_vain_gives_up_with_a_word(stage: Stage):
+    with pytest.raises(GaveUpError, match="waited 0 s in vain for something"):
+        stage.wait(lambda: None, "something", 0)
+
+
+def test_a_change_is_taken_back_once_on_errors_too(stage: Stage, cluster: Cluster):
+    cluster.objects["/x"] = {"metadata": {"name": "x"}}
+
+    with pytest.raises(GaveUpError), stopped.undone(stage, {"do": 1}, {"undo": 1}, "/x"):
+        raise GaveUpError
+
+    assert [method for method, _ in cluster.asked] == ["PATCH", "PATCH"]
+    assert stage.undo == []
+
+
+def test_a_wall_that_was_taken_away_is_put_back(stage: Stage, cluster: Cluster):
+    path = "/apis/networking.k8s.io/v1/namespaces/team-a/networkpolicies/anchorhold-default-deny"
+    wall = {
+        "apiVersion": "v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}},
+        "metadata": {"name": "anchorhold-default-deny", "labels": {"a": "b"}, "uid": "1"},
+    }  # fmt: skip
+    cluster.objects[path] = wall
+
+    with stopped.without_wall(stage, path):
+        assert path not in cluster.objects
+
+    metadata = {"name": "anchorhold-default-deny", "labels": {"a": "b"}}
+    assert cluster.objects[path] == {**wall, "metadata": metadata}
+
+
+# ---- what an answer means --------------------------------------------------------------------
+
+YES, NO = (
+    api.Answer(201, {}),
+    api.Answer(403, {"message": "x denied request: `cpu` '2' is too much"}),
+)
+
+
+def test_a_denial_counts_in_its_own_words_and_beside_its_twin():
+    found = asked.refused("more", NO, YES, "`cpu`")
+
+    assert (found.held, found.shown) == (True, True)
+    assert found.seen == "`cpu` '2' is too much"
+    assert not asked.refused("more", NO, YES, "`memory`").held
+    assert not asked.refused("more", YES, YES).held
+    assert not asked.refused("more", NO, NO).shown
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 429, 500])
+def test_any_other_error_is_no_denial(status: int):
+    """Who may look for what is not there got past every fence."""
+    with pytest.raises(GaveUpError, match=f"more: {status} "):
+        asked.refused("more", api.Answer(status, {"message": "oh"}), YES)
+
+
+def test_a_request_that_lacks_an_upgrade_got_in():
+    upgrade = api.Answer(400, {"message": "Upgrade request required"})
+
+    assert not asked.stepped("exec", upgrade, upgrade).held
+    found = asked.stepped("exec", NO, upgrade)
+    assert (found.held, found.shown) == (True, True)
+
+
+# ---- what must be known before ---------------------------------------------------------------
+
+
+def known(cluster: Cluster) -> None:
+    cluster.objects[f"{facts.BINDINGS}/one"] = {"metadata": {"name": "one"}, **BOUND}
+    cluster.objects[
+        "/apis/anchorhold.dev/v1alpha1/namespaces/anchorhold-policies/agentpolicies/team-a"
+    ] = POLICY
+
+
+def test_the_policy_is_the_one_that_the_namespace_is_bound_to(cluster: Cluster):
+    known(cluster)
+
+    found = facts.stage(cluster, "team-a", ["disruptive"])
+
+    assert [each["metadata"]["name"] for each in found.policies] == ["team-a"]
+    assert (found.image, found.given) == (IMAGE, {"disruptive"})
+
+
+@pytest.mark.parametrize(
+    ("namespace", "image", "sentence"),
+    [
+        ("team-b", "", "'team-b' must be bound to an AgentPolicy"),
+        (
+            "team-a",
+            "example.com/other",
+            "'example.com/other' must be an image that the policy lists",
+        ),
+    ],
+)
+def test_what_is_missing_is_said_in_a_sentence(
+    cluster: Cluster, namespace: str, image: str, sentence: str
+):
+    known(cluster)
+
+    with pytest.raises(GaveUpError, match=sentence):
+        facts.stage(cluster, namespace, [], image)
+
+
+def test_a_run_is_an_agent_run_with_our_label():
+    run = props.run("team-a", "x", LIMITS, {"task": "pass", "image": IMAGE})
+
+    assert run["metadata"]["labels"] == {props.OUR_LABEL: "anchorhold-prove"}
+    assert run["spec"]["activeDeadlineSeconds"] == 120
