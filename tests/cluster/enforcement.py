@@ -8,36 +8,21 @@ from contextlib import contextmanager
 
 from anchorhold import names
 from bed.kube import Document, Kubectl, wait_for
-from onenode import network, node, settings, shell
-from onenode.paths import here
+from onenode import network
+from proving import enforcer
 
-ENFORCER = "kube-router"
-CHAINS = tuple(f"KUBE-ROUTER-{name}" for name in ("INPUT", "FORWARD", "OUTPUT"))
 # Gets ready as a sentinel does, and looks at nothing.
 BLIND = "import time; open('/dev/termination-log', 'w').write('-'); time.sleep(10**6)"
-
-
-def iptables(*words: str) -> str:
-    """Run iptables on the node."""
-    return shell.run(*network.inside(settings.NODE_NETWORK), "iptables", "-w", *words)
-
-
-def is_enforced() -> bool:
-    """Whether the enforcer's rules are in force."""
-    return all(iptables("-S", chain).count("\n-A ") for chain in CHAINS[:2])
 
 
 @contextmanager
 def without_enforcer() -> Iterator[None]:
     """A node whose enforcer died and whose rules are gone, for as long as a block runs."""
-    node.stop(here(), ENFORCER)
     try:
-        for chain in CHAINS:
-            iptables("-F", chain)
+        enforcer.off()
         yield
     finally:
-        node.start(here(), ENFORCER)
-        wait_for(is_enforced, 60, "the enforcer's rules")
+        enforcer.on()
 
 
 @contextmanager

@@ -35,7 +35,11 @@ RULES = [
 ]
 # What plays the internet on the test cluster.
 INTERNET = ":".join(map(str, settings.WORLD_SERVERS[0]))
-EVERYTHING = ("--allow-unfenced", "--disruptive", "--destructive")
+SWITCH = f"env PYTHONPATH={CHECKOUT / 'tests'} {sys.executable} -m proving.enforcer"
+EVERYTHING = (
+    "--allow-unfenced", "--disruptive", "--destructive",
+    "--enforcer-off", f"{SWITCH} off", "--enforcer-on", f"{SWITCH} on",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

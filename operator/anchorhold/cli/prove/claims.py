@@ -19,6 +19,10 @@ NEEDS: dict[str, tuple[str, Missing]] = {
         "the node has no PID limit, and may suffer: --destructive",
         Missing.SKIPPED,
     ),
+    "enforcer": (
+        "needs a way to stop what enforces NetworkPolicies: --enforcer-off and --enforcer-on",
+        Missing.SKIPPED,
+    ),
     "gateway": ("there is no gateway here", Missing.HERE),
 }
 

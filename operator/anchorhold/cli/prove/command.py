@@ -46,20 +46,26 @@ failed, 2 if one was skipped, 130 after an interruption.
 @click.option("--internet", default="1.1.1.1:443", help="An address outside, for C09.")
 @click.option("--allow-unfenced", is_flag=True, help=APART)
 @click.option("--disruptive", is_flag=True, help=DISRUPTS)
+@click.option("--enforcer-off", help="A command that stops what enforces NetworkPolicies.")
+@click.option("--enforcer-on", help="The command that starts it again.")
 @click.option(
     "--destructive", is_flag=True, help="Fork bombs also where the node has no PID limit."
 )
 @click.option("--output", "-o", type=click.Choice(["table", *report.FORMATS]), default="table")
-def prove(**options: str | bool) -> None:
+def prove(**options: object) -> None:
     """Attack the boundary of a run namespace, and say which claims hold."""
     try:
         claims = chosen(str(options["only"]))
         cluster = api.Cluster.from_kubeconfig(text(options["kubeconfig"]), text(options["context"]))
         flags = [flag for flag in ("disruptive", "destructive") if options[flag]]
         flags += ["unfenced"] if options["allow_unfenced"] else []
+        flags += ["enforcer"] if options["enforcer_off"] and options["enforcer_on"] else []
         words = (str(options["image"]), str(options["policy"]))
         stage = facts.stage(cluster, str(options["namespace"]), flags, *words)
         stage.internet = str(options["internet"])
+        stage.enforcer_off, stage.enforcer_on = (
+            str(options[name] or "") for name in ("enforcer_off", "enforcer_on")
+        )
     except (ValueError, GaveUpError, api.RefusedError, api.UnreachableError) as error:
         raise click.ClickException(str(error)) from None
     sys.exit(perform(claims, stage, str(options["output"])))

@@ -10,9 +10,9 @@ from anchorhold.cli.prove.claims import Claim
 from anchorhold.cli.prove.props import GaveUpError
 from anchorhold.cli.prove.result import Result
 from anchorhold.cli.prove.stage import Stage
-from anchorhold.cli.prove.verdict import Attempt, Missing, Verdict
+from anchorhold.cli.prove.verdict import Attempt, Missing, Outcome, Verdict
 
-Attack = Callable[[Stage], list[Attempt]]
+Attack = Callable[[Stage], Iterable[Attempt]]
 Show = Callable[[Claim, Verdict | None], None]
 ATTACKS: dict[str, Attack] = {
     **inside.ATTACKS,
@@ -34,14 +34,23 @@ def test(claim: Claim, stage: Stage, attack: Attack | None) -> Verdict:
     lacking = claim.lacking(stage.given)
     if lacking:
         return verdict.not_tested(*lacking)
+    attempts: list[Attempt] = []
     try:
-        attempts = attack(stage)
+        attempts.extend(attack(stage))
     except (GaveUpError, api.RefusedError, api.UnreachableError) as error:
-        return verdict.not_tested(str(error))
+        return unfinished(attempts, str(error))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         # A probe's word is data, and may be anything.
-        return verdict.not_tested(f"what was told makes no sense: {error!r}")
+        return unfinished(attempts, f"what was told makes no sense: {error!r}")
     return verdict.judge(attempts) if attempts else verdict.not_tested(NOTHING, Missing.HERE)
+
+
+def unfinished(attempts: list[Attempt], reason: str) -> Verdict:
+    """What got through before an error still got through; what held says nothing of the rest."""
+    found = verdict.judge(attempts)
+    if found.outcome == Outcome.FAIL:
+        return found
+    return Verdict(Outcome.NOT_TESTED, reason, tuple(attempts), Missing.SKIPPED)
 
 
 def run(chosen: Iterable[Claim], stage: Stage, show: Show) -> list[Result]:

@@ -31,6 +31,8 @@ class Stage:
     token: str
     given: frozenset[str]
     internet: str = "1.1.1.1:443"
+    enforcer_off: str = ""
+    enforcer_on: str = ""
     stopping: threading.Event = field(default_factory=threading.Event)
     undo: list[Callable[[], None]] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)

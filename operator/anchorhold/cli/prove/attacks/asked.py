@@ -1,7 +1,7 @@
 """Attacks on the API server's word with the user's own identity: dry runs that make nothing."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from anchorhold import names
@@ -167,37 +167,71 @@ def c29(stage: Stage) -> list[Attempt]:
 # ---- about a cell that lives -----------------------------------------------------------------
 
 
-def c05(stage: Stage) -> list[Attempt]:
-    """Do to a cell what may be done to any other Pod."""
+def c05(stage: Stage) -> Iterator[Attempt]:
+    """Make a Pod, step into one, and change a cell, as with any other Pod."""
+    name = stage.unique("nobody")
+    here, apart = (namespaced(where, "pods") for where in (stage.namespace, stage.apart))
+    made, free = (stage.cluster.ask("POST", p, plain(name), DRY) for p in (here, apart))
+    yield refused("create a Pod", made, free)
+    # Admission speaks before anybody looks whether there is such a Pod.
+    for what, tail in STEPS.items():
+        attempt, control = (
+            stage.cluster.ask("GET", f"{pods}/{name}/{tail}", None, ASKED) for pods in (here, apart)
+        )
+        yield stepped(what, attempt, control)
     run = stage.submit("host", program("deaf", {}))
     stage.until(run, "Running")
-    cell, other = stage.pod_of(run), stage.start("other", program("deaf", {}))
+    cell, other = stage.pod_of(run)["metadata"]["name"], stage.start("other", program("deaf", {}))
     stage.address(other)
-    path = namespaced(stage.namespace, "pods", cell["metadata"]["name"])
-    twin = namespaced(stage.apart, "pods", other)
-    found = [refused("create a cell", *created(stage, cell))]
-    for what, method, tail, document in STEPS:
+    for what, (tail, document) in CHANGES.items():
         attempt, control = (
-            stage.cluster.ask(method, where + tail, document, DRY if document else ASKED)
-            for where in (path, twin)
+            stage.cluster.ask("PATCH", f"{path}{tail}", document, DRY)
+            for path in (f"{here}/{cell}", f"{apart}/{other}")
         )
-        found.append(stepped(what, attempt, control))
+        yield stepped(what, attempt, control)
     stage.cluster.delete(stage.runs(run))
-    return found
 
 
 ASKED = {"command": "true", "stdout": "true"}
 ADDED: Document = {"spec": {"ephemeralContainers": [{"name": "in", "image": "example.com/in"}]}}
-# A request that would step in is not upgraded, so that nothing happens where it is admitted.
-STEPS: tuple[tuple[str, str, str, Document | None], ...] = (
-    ("relabel it", "PATCH", "", {"metadata": {"labels": {names.RUN_LABEL: "another"}}}),
-    ("annotate it", "PATCH", "", {"metadata": {"annotations": {names.RULES_ANNOTATION: "{}"}}}),
-    ("lengthen its life", "PATCH", "", {"metadata": {"finalizers": ["example.com/forever"]}}),
-    ("exec", "GET", "/exec", None),
-    ("attach", "GET", "/attach", None),
-    ("port-forward", "GET", "/portforward", None),
-    ("add a container", "PATCH", "/ephemeralcontainers", ADDED),
-)
+STEPS = {
+    "exec": "exec",
+    "attach": "attach",
+    "port-forward": "portforward",
+    "proxy": "proxy/",
+}
+CHANGES: dict[str, tuple[str, Document]] = {
+    "relabel a cell": ("", {"metadata": {"labels": {names.RUN_LABEL: "another"}}}),
+    "change what it was granted": (
+        "",
+        {"metadata": {"annotations": {names.RULES_ANNOTATION: "{}"}}},
+    ),
+    "lengthen its life": ("", {"metadata": {"finalizers": ["example.com/forever"]}}),
+    "add a container": ("/ephemeralcontainers", ADDED),
+}
+
+
+def plain(name: str) -> Document:
+    """A Pod that every Pod Security level admits."""
+    security = {
+        "allowPrivilegeEscalation": False,
+        "runAsNonRoot": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    resources = {"limits": {"cpu": "10m", "memory": "16Mi", "ephemeral-storage": "1Mi"}}
+    container = {
+        "name": "agent",
+        "image": f"example.com/any@{OTHER_DIGEST}",
+        "resources": resources,
+        "securityContext": security,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"containers": [container]},
+    }
 
 
 def stepped(what: str, answer: Answer, control: Answer) -> Attempt:
@@ -205,19 +239,6 @@ def stepped(what: str, answer: Answer, control: Answer) -> Attempt:
     seen, without = (shortened(r.refusal) or "admitted" for r in (answer, control))
     held, shown = answer.status in DENIED, control.status not in DENIED
     return Attempt(what, "refused", seen, without, held, shown)
-
-
-def created(stage: Stage, cell: Document) -> tuple[Answer, Answer]:
-    """The same Pod here and where nothing fences."""
-    here = namespaced(stage.namespace, "pods")
-    apart, alone = namespaced(stage.apart, "pods"), as_posted(cell, stage.unique("copy"))
-    alone["metadata"] = {"name": alone["metadata"]["name"]}
-    alone["spec"]["serviceAccountName"] = alone["spec"]["serviceAccount"] = "default"
-    copied = as_posted(cell, stage.unique("copy"))
-    return (
-        stage.cluster.ask("POST", here, copied, DRY),
-        stage.cluster.ask("POST", apart, alone, DRY),
-    )
 
 
 def as_posted(cell: Document, name: str) -> Document:

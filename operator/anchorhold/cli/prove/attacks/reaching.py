@@ -3,7 +3,7 @@
 from anchorhold.cli.api import Document
 from anchorhold.cli.prove import facts
 from anchorhold.cli.prove.attacks import tables
-from anchorhold.cli.prove.props import program
+from anchorhold.cli.prove.props import condition, program
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 
@@ -19,13 +19,16 @@ def c09(stage: Stage) -> list[Attempt]:
     if canary:
         wanted += tables.canary(stage.address(canary), CANARY_PORT)
     name = stage.submit("reach", program("reach", {"word": f"in{stage.token}", "targets": wanted}))
+    run = stage.end(name)
+    if condition(run)["reason"] == "BoundaryOpen":
+        return [boundary(run)]
     seen = stage.told(name)
     free = stage.free("reach", {"word": f"out{stage.token}", "targets": wanted}) if apart else {}
     found = [way_out(target, seen, free, apart=apart) for target in wanted]
     found += [neighbour(name, seen, free) for name in seen if name.startswith("node by")]
     if canary:
         found.append(arrivals(stage, canary))
-    return [*found, boundary(stage.get(name))]
+    return [*found, boundary(run)]
 
 
 def arrivals(stage: Stage, canary: str) -> Attempt:
@@ -40,7 +43,7 @@ def boundary(run: Document) -> Attempt:
     """What the netgate saw, before the agent's first instruction."""
     seen = run["status"].get("boundary", {})
     verified = seen.get("verified") is True
-    said = "verified" if verified else "not verified"
+    said = "verified" if verified else condition(run)["message"]
     opened = f"open for the first {seen.get('openMilliseconds', '?')} ms"
     return Attempt("run before the fence is up", "verified", said, opened, verified, shown=True)
 

@@ -1,5 +1,7 @@
 """Attacks while something of Anchorhold is stopped or taken away; it is put back afterwards."""
 
+import shlex
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -158,4 +160,45 @@ def phases(stage: Stage, run: str) -> str:
     return ", ".join(str(pod["status"].get("phase")) for pod in stage.cells(run))
 
 
-ATTACKS = {"C03": c03, "C17": c17, "C23": c23, "C24": c24}
+@contextmanager
+def no_enforcer(stage: Stage) -> Iterator[None]:
+    """Nobody enforces NetworkPolicies, for as long as a block runs. The commands are the user's."""
+
+    def back() -> None:
+        do(stage.enforcer_on)
+
+    stage.undo.append(back)
+    try:
+        do(stage.enforcer_off)
+        yield
+    finally:
+        back()
+        stage.undo.remove(back)
+
+
+def do(command: str) -> None:
+    """Run a command of the user's. Raises GaveUpError where it fails."""
+    done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise GaveUpError(f"'{command}' ended with {done.returncode}: {done.stderr[-200:]}")
+
+
+def c30(stage: Stage) -> list[Attempt]:
+    """One agent runs when the enforcer dies, another wants to start."""
+    running = stage.submit("before", program("deaf", {}))
+    before = condition(stage.until(running, "Running"))["reason"]
+    with no_enforcer(stage):
+        ended = stage.reason(running)
+        late = stage.submit("meanwhile")
+        meanwhile = stage.reason(late, 20)
+    after = condition(stage.end(stage.submit("after")))["reason"]
+    stage.remove(running, late)
+    return [
+        Attempt("run on without it", "BoundaryOpen", ended, before, ended == "BoundaryOpen",
+                before == "Running"),
+        Attempt("start without it", "not Completed", meanwhile, after,
+                meanwhile not in ("Running", "Completed"), after == "Completed"),
+    ]  # fmt: skip
+
+
+ATTACKS = {"C30": c30, "C03": c03, "C17": c17, "C23": c23, "C24": c24}
