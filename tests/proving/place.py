@@ -69,6 +69,13 @@ class Place:
         self.bed.tenant(self.namespace, self.namespace)
         wait_for(lambda: admits(kubectl, self.namespace, image), 60, "a run to be admitted")
 
+    def until_whole(self) -> None:
+        """Return once a run completes again: the API server and the controller learn late."""
+        image = self.bed.controller_image
+        wait_for(
+            lambda: completes(self.bed.kubectl, self.namespace, image), 180, "a run to complete"
+        )
+
     def prove(self, *words: str) -> tuple[int, Document]:
         """Run the command as a user does; returns its exit status and what it says as JSON."""
         command = [
@@ -115,12 +122,38 @@ def credential(*policies: str) -> Document:
     }
 
 
-def admits(kubectl: Kubectl, namespace: str, image: str) -> bool:
-    """Whether a run is taken: the API server learns of a policy a moment later."""
-    run = {
+def completes(kubectl: Kubectl, namespace: str, image: str) -> bool:
+    """Whether a new run does; it is deleted again."""
+    run = asked(namespace, image)
+    if kubectl.run("create", "-f", "-", stdin=json.dumps(run)).returncode:
+        return False
+    try:
+        return wait_for(lambda: ended(kubectl, namespace), 90, "a run to end") == "Completed"
+    finally:
+        kubectl.delete("agentrun", "asked", namespace)
+
+
+def ended(kubectl: Kubectl, namespace: str) -> str:
+    """Why the run has ended, if it has."""
+    run = kubectl.get("agentrun", "asked", namespace) or {"status": {"conditions": []}}
+    found = [c for c in run["status"]["conditions"] if c["type"] == "Succeeded"]
+    return "".join(str(c["reason"]) for c in found if c["status"] != "Unknown")
+
+
+def asked(namespace: str, image: str) -> Document:
+    """A run that does nothing."""
+    return {
         "apiVersion": "anchorhold.dev/v1alpha1", "kind": "AgentRun",
         "metadata": {"name": "asked", "namespace": namespace},
-        "spec": {"task": "x", "image": image},
+        "spec": {
+            "task": "x", "image": image, "command": ["python3", "-c", "pass"],
+            "resources": {"cpu": "200m", "memory": "64Mi"},
+        },
     }  # fmt: skip
+
+
+def admits(kubectl: Kubectl, namespace: str, image: str) -> bool:
+    """Whether a run is taken: the API server learns of a policy a moment later."""
+    run = asked(namespace, image)
     words = ("create", "-f", "-", "--dry-run=server")
     return kubectl.run(*words, stdin=json.dumps(run)).returncode == 0

@@ -6,7 +6,7 @@ import pytest
 
 from anchorhold.cli import api
 from anchorhold.cli.prove import facts, props
-from anchorhold.cli.prove.attacks import asked, stopped
+from anchorhold.cli.prove.attacks import asked, doors, stopped
 from anchorhold.cli.prove.props import GaveUpError, StoppedError
 from anchorhold.cli.prove.stage import Stage
 
@@ -172,8 +172,8 @@ def test_any_other_error_is_no_denial(status: int):
 def test_a_request_that_lacks_an_upgrade_got_in():
     upgrade = api.Answer(400, {"message": "Upgrade request required"})
 
-    assert not asked.stepped("exec", upgrade, upgrade).held
-    found = asked.stepped("exec", NO, upgrade)
+    assert not doors.stepped("exec", upgrade, upgrade).held
+    found = doors.stepped("exec", NO, upgrade)
     assert (found.held, found.shown) == (True, True)
 
 

@@ -5,7 +5,16 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from anchorhold.cli import api
 from anchorhold.cli.prove import verdict
-from anchorhold.cli.prove.attacks import asked, borrowed, greedy, inside, reaching, stopped, window
+from anchorhold.cli.prove.attacks import (
+    asked,
+    borrowed,
+    doors,
+    greedy,
+    inside,
+    reaching,
+    stopped,
+    window,
+)
 from anchorhold.cli.prove.claims import Claim
 from anchorhold.cli.prove.props import GaveUpError
 from anchorhold.cli.prove.result import Result
@@ -19,6 +28,7 @@ ATTACKS: dict[str, Attack] = {
     **reaching.ATTACKS,
     **asked.ATTACKS,
     **borrowed.ATTACKS,
+    **doors.ATTACKS,
     **greedy.ATTACKS,
     **stopped.ATTACKS,
     **window.ATTACKS,

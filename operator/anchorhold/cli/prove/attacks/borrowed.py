@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from anchorhold import names
 from anchorhold.cli.api import Answer, Cluster, Document, namespaced
-from anchorhold.cli.prove.attacks.asked import DRY, as_posted, refused
+from anchorhold.cli.prove.attacks.asked import DRY, OTHER_DIGEST, as_posted, refused
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 
@@ -119,6 +119,18 @@ def with_container(pod: Document) -> None:
     pod["spec"]["containers"].append({**agent(pod), "name": "second"})
 
 
+def with_image(pod: Document) -> None:
+    """An agent that nobody listed."""
+    pod["spec"]["containers"][0]["image"] = f"example.com/any@{OTHER_DIGEST}"
+
+
+def with_memory(pod: Document) -> None:
+    """More than any policy here allows, and less than the namespace's own limit."""
+    resources = pod["spec"]["containers"][0]["resources"]
+    for kind in ("limits", "requests"):
+        resources[kind]["memory"] = "31Gi"
+
+
 def without_netgate(pod: Document) -> None:
     """Nothing that looks before the agent starts."""
     pod["spec"]["initContainers"] = []
@@ -141,6 +153,9 @@ CHANGES: dict[str, Callable[[Document], None]] = {
     "root": with_security(runAsUser=0, runAsNonRoot=False),
     "a writable root": with_security(readOnlyRootFilesystem=False),
     "no filter": with_security(seccompProfile={"type": "Unconfined"}),
+    "an image of no policy": with_image,
+    "a day": with_spec(activeDeadlineSeconds=86_400),
+    "much more memory": with_memory,
     "a second container": with_container,
     "no netgate": without_netgate,
 }

@@ -178,7 +178,11 @@ def no_enforcer(stage: Stage) -> Iterator[None]:
 
 def do(command: str) -> None:
     """Run a command of the user's. Raises GaveUpError where it fails."""
-    done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)  # noqa: S603
+    words = shlex.split(command)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError as error:
+        raise GaveUpError(f"'{command}' could not be run: {error}") from None
     if done.returncode:
         raise GaveUpError(f"'{command}' ended with {done.returncode}: {done.stderr[-200:]}")
 

@@ -1,0 +1,119 @@
+"""The product's own proof: green here, and red at the right claim for each fence that is broken."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from anchorhold.cli.prove.claims import claims
+from attempts import Attempts
+from bed.installation import Installation
+from bed.kube import Document, Kubectl
+from enforcement import blind_sentinel
+from proving.place import EVERYTHING, TIERS, Place, runtime_class
+from sabotage import SABOTAGES, Sabotage
+
+# What is over in a minute; the rest says nothing of the fences that are broken here.
+QUICK = "C01,C02,C04,C05,C06,C07,C08,C09,C22,C25,C26,C27,C28,C29"
+pytestmark = pytest.mark.usefixtures("nobody_waits")
+
+
+@pytest.fixture(scope="module")
+def window(bed: Installation) -> Iterator[Installation]:
+    """The installation with a gateway; it is gone after this module."""
+    bed.gateway()
+    yield bed
+    bed.controller()
+
+
+@pytest.fixture(scope="module")
+def place(window: Installation) -> Iterator[Place]:
+    """A namespace of the first tier."""
+    found = Place(window, "prove-users")
+    found.onboard()
+    yield found
+    found.remove()
+
+
+def outcomes(found: Document) -> dict[str, list[str]]:
+    """The claims by their verdicts."""
+    by: dict[str, list[str]] = {}
+    for claim in found["claims"]:
+        by.setdefault(claim["outcome"], []).append(claim["id"])
+    return by
+
+
+def reasons(found: Document) -> dict[str, str]:
+    """Why each claim did not pass."""
+    return {c["id"]: c["reason"] for c in found["claims"] if c["outcome"] != "PASS"}
+
+
+@pytest.mark.parametrize(
+    "namespace", ["prove-users", pytest.param("prove-gvisor", marks=pytest.mark.long)]
+)
+@pytest.mark.timeout(600)
+def test_every_claim_holds_in_every_tier(window: Installation, namespace: str, kubectl: Kubectl):
+    place = Place(window, namespace)
+    place.onboard()
+
+    status, found = place.prove(*EVERYTHING)
+
+    assert reasons(found) == {}
+    assert status == 0
+    assert len(found["claims"]) == len(claims())
+    left = [n["metadata"]["name"] for n in kubectl.items("namespaces")]
+    assert not [name for name in left if name == f"prove-{found['scene']['namespace']}"]
+    assert kubectl.items("agentruns", namespace) == []
+    place.remove()
+
+
+def test_without_anything_allowed_nothing_is_called_proved_that_was_not(place: Place):
+    """The controls that need an unfenced Pod or the controller's token are missing: no PASS."""
+    status, found = place.prove("--only", QUICK)
+
+    assert status == 2
+    assert {"C02", "C05", "C06", "C07", "C25", "C26"} == set(outcomes(found)["NOT TESTED"])
+    assert "FAIL" not in outcomes(found)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("sabotage", SABOTAGES, ids=str)
+def test_prove_turns_red_at_the_right_claim_and_nowhere_else(
+    place: Place, kubectl: Kubectl, sabotage: Sabotage, attempts: Attempts
+):
+    with sabotage.breaks(kubectl, place.namespace):
+        status, found = place.prove("--only", QUICK, *EVERYTHING)
+    place.until_whole()
+
+    red = outcomes(found).get("FAIL", [])
+    attempts.record(
+        "prove", sabotage.what, "an administrator", f"red: {', '.join(red)}", "green before"
+    )
+    assert " ".join(red) == sabotage.red, reasons(found)
+    assert status == 1
+
+
+@pytest.mark.long
+def test_a_sentinel_that_looks_at_nothing_is_found(place: Place, kubectl: Kubectl):
+    with blind_sentinel(kubectl):
+        status, found = place.prove("--only", "C30", *EVERYTHING)
+    place.until_whole()
+
+    assert (status, outcomes(found)) == (1, {"FAIL": ["C30"]}), reasons(found)
+
+
+@pytest.mark.long
+def test_a_runtime_class_that_is_no_wall_is_found(window: Installation, kubectl: Kubectl):
+    """The policy says RuntimeClass, and what the class names is the runtime of everybody."""
+    kubectl.apply({**runtime_class(), "metadata": {"name": "plain"}, "handler": "runc"})
+    place = Place(window, "prove-gvisor")
+    place.onboard(runtimeClassName="plain")
+
+    status, found = place.prove("--only", QUICK, *EVERYTHING)
+
+    place.remove()
+    kubectl.delete("runtimeclass", "plain")
+    assert (status, outcomes(found).get("FAIL")) == (1, ["C25"]), reasons(found)
+
+
+def test_every_tier_has_a_place():
+    assert set(TIERS) == {"prove-users", "prove-gvisor"}
