@@ -17,7 +17,7 @@ ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))'),Tr
 $(error PYTHON is '$(PYTHON)', and must be Python 3.11 or newer)
 endif
 
-.PHONY: help bench env wheels envoy sdks gateway cluster down demo generate format lint unit wiring cluster-test long work mutation wheel test clean
+.PHONY: help bench env wheels envoy sdks gateway cluster down demo generate format lint unit wiring cluster-test long prove work mutation wheel test clean
 
 help: ## list what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -105,6 +105,9 @@ cluster-test: env cluster wheels envoy sdks ## runs, refusals, rights, both ways
 
 long: env cluster wheels ## what takes over half an hour: changes that bite, tenancy, fairness, gVisor under attack
 	$(VENV)/python -m pytest --timeout 400 -m long tests/cluster
+
+prove: env cluster wheels envoy ## attack every claim on the node, in both isolation tiers; reports in .cluster/log
+	$(VENV)/python -m proving
 
 work: env cluster wheels ## CPython's tests, Node, git, C and Go with and without the seccomp profile
 	$(VENV)/python -m pytest -m work tests/cluster/test_work.py

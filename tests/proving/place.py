@@ -78,16 +78,20 @@ class Place:
 
     def prove(self, *words: str) -> tuple[int, Document]:
         """Run the command as a user does; returns its exit status and what it says as JSON."""
+        status, said = self.run("--output", "json", *words)
+        return status, dict(json.loads(said)) if said else {}
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """The same, and whatever it says."""
         command = [
             sys.executable, "-m", "anchorhold.cli", "prove", "--namespace", self.namespace,
-            "--kubeconfig", str(CLUSTER / "kubeconfig"), "--internet", INTERNET,
-            "--output", "json", *words,
+            "--kubeconfig", str(CLUSTER / "kubeconfig"), "--internet", INTERNET, *words,
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "operator")}
         done = subprocess.run(
             command, stdout=subprocess.PIPE, text=True, check=False, env=environment
         )
-        return done.returncode, dict(json.loads(done.stdout)) if done.stdout else {}
+        return done.returncode, done.stdout
 
     def remove(self) -> None:
         """Take the namespace away."""
