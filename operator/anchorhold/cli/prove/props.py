@@ -12,7 +12,7 @@ from anchorhold.policy import quantity
 PYTHON = ["python3", "-I", "-S", "-c"]
 RUN_THE_TASK = f"exec(open('{names.TASK_DIRECTORY}/{names.TASK_KEY}').read())"
 OUR_LABEL = "app.kubernetes.io/created-by"
-SMALL = {"cpu": "200m", "memory": "64Mi"}
+SMALL = {"cpu": "150m", "memory": "64Mi"}
 
 
 class GaveUpError(Exception):

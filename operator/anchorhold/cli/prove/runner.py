@@ -34,6 +34,7 @@ ATTACKS: dict[str, Attack] = {
     **window.ATTACKS,
 }
 NOTHING = "the policy of this namespace leaves nothing to be tried"
+# At most; and no more than half of the runs that may live at a time, as some attacks take two.
 AT_ONCE = 4
 
 
@@ -93,7 +94,8 @@ def is_alone(claim: Claim) -> bool:
 
 def together(one: Callable[[Claim], None], claims: list[Claim], stage: Stage) -> None:
     """Some at once. Whoever interrupts stops those that wait first."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    cap = stage.policy["limits"]["activeRuns"]
+    with ThreadPoolExecutor(max(1, min(AT_ONCE, cap // 2))) as pool:
         begun = [pool.submit(one, claim) for claim in claims]
         try:
             wait(begun)

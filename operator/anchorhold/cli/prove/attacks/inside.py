@@ -52,18 +52,26 @@ def c07(stage: Stage) -> list[Attempt]:
         tried = [name for name in tried if name in tables.OF_THE_NODE]
     calls = [call(name, inside[name], outside.get(name, "-")) for name in tried]
     doors = Attempt(
-        "open what public escapes begin with", "none", ", ".join(looked["openers"]) or "none",
-        ", ".join(free["openers"]) or "none", not looked["openers"], bool(free["openers"]),
-    )  # fmt: skip
-    works = Attempt(
-        "getpid",
-        "works",
-        inside["there"],
-        outside["there"],
-        held=True,
-        shown=inside["there"] == "works",
+        "open what public escapes begin with",
+        "none",
+        ", ".join(looked["openers"]) or "none",
+        ", ".join(free["openers"]) or "none",
+        held=not looked["openers"],
+        shown=bool(free["openers"]),
+        optional=True,
     )
-    return [*facts, *calls, doors, works]
+    said = inside["there"]
+    works = Attempt("getpid", "works", said, outside["there"], held=True, shown=said == "works")
+    return [*facts, *calls, doors, works, enough(calls)]
+
+
+def enough(calls: list[Attempt]) -> Attempt:
+    """The control as a whole: a kernel refuses some calls to everybody, and never most of them."""
+    shown = sum(each.shown for each in calls)
+    said = f"{shown} of {len(calls)} got through"
+    return Attempt(
+        "most calls", "refused", "see above", said, held=True, shown=shown * 2 > len(calls)
+    )
 
 
 def fact(name: str, wanted: str, seen: str, without: str) -> Attempt:
@@ -72,10 +80,9 @@ def fact(name: str, wanted: str, seen: str, without: str) -> Attempt:
 
 
 def call(name: str, seen: str, without: str) -> Attempt:
-    """One call. Kernels lack some of them: then there is nothing to be kept from."""
-    refused = seen in tables.REFUSED
-    absent = without in ("ENOSYS", "EAFNOSUPPORT", "-")
-    return Attempt(name, "refused", seen, without, refused, without != seen and not absent, absent)
+    """One call. What a kernel refuses to everybody, nobody need be kept from."""
+    refused, everybody = seen in tables.REFUSED, without in (*tables.REFUSED, "SIGSEGV", "-")
+    return Attempt(name, "refused", seen, without, refused, not everybody, optional=everybody)
 
 
 def c08(stage: Stage) -> list[Attempt]:

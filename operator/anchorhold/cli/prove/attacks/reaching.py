@@ -23,12 +23,18 @@ def c09(stage: Stage) -> list[Attempt]:
     if condition(run)["reason"] == "BoundaryOpen":
         return [boundary(run)]
     seen = stage.told(name)
-    free = stage.free("reach", {"word": f"out{stage.token}", "targets": wanted}) if apart else {}
+    free = outside(stage, wanted) if apart else {}
     found = [way_out(target, seen, free, apart=apart) for target in wanted]
     found += [neighbour(name, seen, free) for name in seen if name.startswith("node by")]
     if canary:
         found.append(arrivals(stage, canary))
     return [*found, boundary(run)]
+
+
+def outside(stage: Stage, wanted: list[Document]) -> Document:
+    """The same without a fence, and as root, whom raw sockets are for."""
+    settings = {"word": f"out{stage.token}", "targets": wanted}
+    return dict(stage.free("reach", settings, root=True))
 
 
 def arrivals(stage: Stage, canary: str) -> Attempt:

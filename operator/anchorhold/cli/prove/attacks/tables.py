@@ -45,7 +45,7 @@ def targets(host: str, port: int) -> list[Document]:
     """What no cell may reach, by every way. Not everything is there on every cluster."""
     api = "KUBERNETES_SERVICE_HOST"
     return [
-        {"name": "TCP to the API server", "kind": "tcp", "host": api, "port": 443},
+        {"name": "TCP to the API server", "kind": "tcp", "host": api},
         {"name": "ping to the API server", "kind": "icmp", "host": api, "optional": True},
         {"name": "TCP to the internet", "kind": "tcp", "host": host, "port": port,
          "optional": True},

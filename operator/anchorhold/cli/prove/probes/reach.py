@@ -12,6 +12,8 @@ def probe(settings):
     """What came of each target; `own` is the same by its own loopback."""
     targets = [dict(target, word=settings["word"]) for target in settings["targets"]]
     for target in targets:
+        if target["host"] == "KUBERNETES_SERVICE_HOST":
+            target["port"] = int(os.environ.get("KUBERNETES_SERVICE_PORT", "443"))
         target["host"] = os.environ.get(target["host"], target["host"])
     targets += [dict(t, word=settings["word"], name="own " + t["kind"]) for t in own()]
     targets += [
