@@ -22,14 +22,13 @@ def c01(stage: Stage) -> list[Attempt]:
     """Search a cell for what opens something."""
     seen = stage.inside("look")
     found = ", ".join(f"{what} in {path}" for what, path in seen["found"]) or "nothing"
-    planted = "found" if seen["planted"] else "not found"
+    whole = seen["planted"] and seen["whole"]
+    planted = "found" if whole else "not found, or too much to look through"
     tried = f"search {seen['looked']} files and processes for credentials"
-    searched = Attempt(
-        tried, "nothing", found, f"planted: {planted}", not seen["found"], seen["planted"]
-    )
+    searched = Attempt(tried, "nothing", found, f"planted: {planted}", not seen["found"], whole)
     account = Attempt(
         "find a ServiceAccount's folder", "False", str(seen["accounts"]), f"planted: {planted}",
-        not seen["accounts"], seen["planted"],
+        not seen["accounts"], whole,
     )  # fmt: skip
     return [searched, account]
 

@@ -1,5 +1,6 @@
 """Looks around: who it is, whose kernel it is on, and what lies around that opens something."""
 
+import itertools
 import re
 import resource
 
@@ -22,7 +23,7 @@ PLACES = (
     "/skills",
     "/mnt",
 )
-MOST_BYTES = 1 << 20
+MOST_BYTES, MOST_FILES = 1 << 20, 20_000
 PLANTED = "/workspace/.planted" if os.path.isdir("/workspace") else "/tmp/.planted"
 MADE_UP = "eyJ" + "a" * 20 + ".eyJ" + "b" * 20 + "." + "c" * 20
 
@@ -31,10 +32,10 @@ def probe(_):
     """Everything at once."""
     with open(PLANTED, "w", encoding="ascii") as file:
         file.write(MADE_UP)
-    status = dict(
-        line.rstrip().split(":\t", 1) for line in open("/proc/self/status") if ":\t" in line
-    )
-    found = [[what, path] for path in places() for what in holds(path)]
+    rows = [line.partition(":") for line in open("/proc/self/status")]
+    status = {key: value.strip() for key, _, value in rows}
+    looked = list(itertools.islice(places(), MOST_FILES))
+    found = [[what, path] for path in looked for what in holds(path)]
     planted = ["a token", PLANTED] in found
     return {
         "users": open("/proc/self/uid_map").read().split(),
@@ -43,7 +44,8 @@ def probe(_):
         "planted": planted,
         "found": [pair for pair in found if pair[1] != PLANTED][:10],
         "accounts": os.path.exists("/var/run/secrets/kubernetes.io"),
-        "looked": sum(1 for _ in places()),
+        "looked": len(looked),
+        "whole": len(looked) < MOST_FILES,
         "file": resource.getrlimit(resource.RLIMIT_FSIZE)[0],
         "writable": writable_mounts(),
         "openers": openers(),
@@ -59,7 +61,7 @@ def places():
         for folder, _, files in os.walk(top):
             for name in files:
                 path = os.path.join(folder, name)
-                if not os.path.islink(path) or os.path.isfile(path):
+                if os.path.isfile(path):  # And no pipe, which would wait for ever.
                     yield path
 
 
