@@ -12,7 +12,7 @@ import pytest
 from anchorhold.cli import api
 from anchorhold.cli.prove import claims, page, props, report, runner
 from anchorhold.cli.prove.props import GaveUpError
-from anchorhold.cli.prove.result import Result, Scene, clean, counted
+from anchorhold.cli.prove.result import Result, Scene, attackers, clean, counted
 from anchorhold.cli.prove.verdict import (
     Attempt,
     Missing,
@@ -264,12 +264,22 @@ def test_the_page_is_whole_and_what_an_agent_said_stays_text():
     assert not re.findall(r'(?:src|href)="', text), "a single file"
     for result in RESULTS:
         assert result.claim.id in text
-    assert text.count("<details") == len(RESULTS)
+    assert text.count("<details") == len(RESULTS) + len(claims.table()["profiles"])
     assert text.count(" open>") == 3
     assert text.count('class="bad"') == 1
     assert text.count('class="weak"') == 1
     for tag in ("details", "table", "div", "dl", "body", "html"):
         assert text.count(f"<{tag}") == text.count(f"</{tag}>"), tag
+
+
+def test_an_attacker_gets_as_far_as_the_best_of_its_attempts():
+    def all_but(outcome: Verdict) -> list[Result]:
+        return [Result(claim, outcome if claim.id == "C09" else PASSED) for claim in ALL]
+
+    assert set(attackers(all_but(PASSED)).values()) == {"PASS"}
+    assert list(attackers(all_but(FAILED)).values()) == ["FAIL", "PASS", "PASS"]
+    assert list(attackers(all_but(not_tested("")))).index("one who tries to persist") == 2
+    assert set(attackers([]).values()) == {"NOT TESTED"}
 
 
 def test_junit_counts_and_can_be_read():

@@ -4,7 +4,7 @@ import html
 from collections import Counter
 from importlib import resources
 
-from anchorhold.cli.prove.result import Result, Scene, clean
+from anchorhold.cli.prove.result import Result, Scene, attackers, clean
 from anchorhold.cli.prove.verdict import Attempt, Outcome
 
 LEAD = (
@@ -38,7 +38,18 @@ def as_html(results: list[Result], scene: Scene) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<style>{style}</style></head><body><h1>{title}</h1>"
         f'<p class="lead">{LEAD}</p><div class="sum">{sums}</div><dl>{rows}</dl>'
-        f"{''.join(map(section, results))}</body></html>\n"
+        f"{''.join(map(section, results))}<h2>Whole attackers</h2>{profiles(results)}"
+        "</body></html>\n"
+    )
+
+
+def profiles(results: list[Result]) -> str:
+    """What the claims come to for somebody who tries more than one thing."""
+    return "".join(
+        f'<details class="{css(outcome)}"><summary><span>{escape(name)}</span>'
+        f'<span class="badge" style="flex:none">{MARKS[outcome]} {outcome.value}</span></summary>'
+        "</details>"
+        for name, outcome in attackers(results).items()
     )
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from anchorhold.cli.prove import page
 from anchorhold.cli.prove.claims import Claim
-from anchorhold.cli.prove.result import Result, Scene, clean
+from anchorhold.cli.prove.result import Result, Scene, attackers, clean
 from anchorhold.cli.prove.verdict import Attempt, Outcome, Verdict, exit_status
 
 COLOURS = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.NOT_TESTED: "yellow"}
@@ -50,6 +50,7 @@ def as_json(results: list[Result], scene: Scene) -> str:
     document = {
         "scene": asdict(scene),
         "exitStatus": exit_status(result.verdict for result in results),
+        "attackers": attackers(results),
         "claims": [{**asdict(result.claim), **asdict(result.verdict)} for result in results],
     }
     return json.dumps(document, indent=2)
