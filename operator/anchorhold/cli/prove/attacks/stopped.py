@@ -73,7 +73,7 @@ def c03(stage: Stage) -> list[Attempt]:
     """A run by the user, and its cell by the controller's own token, with no controller."""
     cell, them = a_cell(stage), controller(stage)
     pods = namespaced(stage.namespace, "pods")
-    copied = as_posted(cell, f"{cell['metadata']['name'][:-1]}z")
+    copied = as_posted(cell, stage.unique("copy"))
     run_before, pod_before = dry_run(stage), them.ask("POST", pods, copied, DRY)
     with no_controller(stage), suspended(stage):
         # The API server learns of it a moment later; if it never does, that is what was to be seen.
