@@ -37,7 +37,6 @@ def healthy() -> Seen:
     param: Document = {"paramRef": {"name": "team-a"}}
     info = {"kubeletVersion": "v1.37.2", "containerRuntimeVersion": "containerd://2.4.2"}
     status = {"nodeInfo": info, "runtimeHandlers": [{"name": "", "features": FEATURES}]}
-    every = {"desiredNumberScheduled": 2, "numberReady": 2}
     labels = {names.TENANT_LABEL: "team-a", "pod-security.kubernetes.io/enforce": "restricted"}
     team = named("team-a")
     team["metadata"]["labels"] = labels
@@ -45,9 +44,9 @@ def healthy() -> Seen:
         "nodes": [named("node1", status=status)],
         "namespaces": [team, named("default")],
         "daemonsets": [
-            named("kube-router", status=every),
-            named(names.SENTINEL, status=every),
-            named("anchorhold-seccomp", status=every),
+            named("kube-router", status={"desiredNumberScheduled": 2, "numberReady": 2}),
+            named(names.SENTINEL, status={"desiredNumberScheduled": 2, "numberReady": 2}),
+            named("anchorhold-seccomp", status={"desiredNumberScheduled": 2, "numberReady": 2}),
         ],
         "deployments": [
             named(name, spec={"replicas": 1}, status={"readyReplicas": 1})
