@@ -6,7 +6,7 @@ import pytest
 
 from anchorhold.cli import api
 from anchorhold.cli.prove import facts, props
-from anchorhold.cli.prove.attacks import asked, doors, stopped
+from anchorhold.cli.prove.attacks import asked, doors, inside, stopped
 from anchorhold.cli.prove.props import GaveUpError, StoppedError
 from anchorhold.cli.prove.stage import Stage
 
@@ -221,3 +221,18 @@ def test_a_run_is_an_agent_run_with_our_label():
 
     assert run["metadata"]["labels"] == {props.OUR_LABEL: "anchorhold-prove"}
     assert run["spec"]["activeDeadlineSeconds"] == 120
+
+
+@pytest.mark.parametrize(
+    ("users", "apart"),
+    [
+        (["0", "2852126720", "65536"], True),
+        (["0", "0", "4294967295"], False),
+        (["0", "0", "1"], False),
+        (["0", "1000", "1"], False),
+        (["0", "2852126720", "1000", "1000", "0", "1"], False),
+        ([], False),
+    ],
+)
+def test_users_are_others_only_if_all_of_them_are(users: list[str], apart: bool):  # noqa: FBT001
+    assert inside.are_others(users) is apart

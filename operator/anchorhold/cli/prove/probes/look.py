@@ -5,7 +5,7 @@ import re
 import resource
 
 TOKEN = rb"eyJ[A-Za-z0-9_-]{15,}\.eyJ[A-Za-z0-9_-]{15,}\.[A-Za-z0-9_-]{15,}"
-KEY = rb"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+KEY = rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/=\s]{64}"
 SECRETS = {
     "a token": TOKEN,
     "a private key": KEY,
