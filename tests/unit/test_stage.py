@@ -44,6 +44,9 @@ class Cluster(api.Cluster):
             return answer
         if query == {"dryRun": "All"}:
             return api.Answer(200, document)
+        if method == "APPLY":
+            self.objects[path] = document
+            return api.Answer(200, document)
         if method == "POST":
             self.objects[f"{path}/{document['metadata']['name']}"] = document
             return api.Answer(201, document)

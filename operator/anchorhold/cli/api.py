@@ -10,7 +10,8 @@ from urllib3.exceptions import HTTPError
 
 Document = dict[str, Any]
 BAD_REQUEST, FORBIDDEN, NOT_FOUND = 400, 403, 404
-PATCH = "application/merge-patch+json"
+# The two ways to patch that are used here; the second is server-side apply.
+PATCHES = {"PATCH": "application/merge-patch+json", "APPLY": "application/apply-patch+yaml"}
 SECONDS = 30
 
 
@@ -75,9 +76,9 @@ class Cluster:
         query: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request, and whatever is answered. Raises UnreachableError."""
-        kind = PATCH if method == "PATCH" else "application/json"
+        kind = PATCHES.get(method, "application/json")
         request = self.api.param_serialize(
-            method,
+            "PATCH" if method in PATCHES else method,
             path,
             query_params=list((query or {}).items()),
             header_params={"Accept": "application/json", "Content-Type": kind},
@@ -102,6 +103,10 @@ class Cluster:
     def patch(self, path: str, document: Document) -> Document:
         """Merge into an object. Raises RefusedError."""
         return done(self.ask("PATCH", path, document))
+
+    def apply(self, path: str, document: Document, manager: str) -> None:
+        """Make an object as somebody else made it, so that it stays theirs. Raises RefusedError."""
+        done(self.ask("APPLY", path, document, {"fieldManager": manager, "force": "true"}))
 
     def delete(self, path: str, **options: object) -> None:
         """Delete an object, if it is there. Raises RefusedError."""

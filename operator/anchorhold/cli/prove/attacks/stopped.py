@@ -64,7 +64,7 @@ def suspended(stage: Stage) -> Iterator[None]:
     name = stage.policies[0]["metadata"]["name"]
     path = namespaced(names.POLICY_NAMESPACE, "agentpolicies", name, names.API_VERSION)
     spec = {"spec": {"suspend": True}}
-    with undone(stage, spec, {"spec": {"suspend": stage.policy.get("suspend", False)}}, path):
+    with undone(stage, spec, {"spec": {"suspend": stage.policy.get("suspend")}}, path):
         yield
     stage.wait(lambda: not dry_run(stage).refusal, "the policy to hold again")
 
@@ -123,11 +123,11 @@ def without_wall(stage: Stage, path: str) -> Iterator[None]:
     found = stage.cluster.get(path) or {}
     kept = {key: found["metadata"][key] for key in ("name", "labels", "annotations")
             if key in found["metadata"]}  # fmt: skip
+    manager = found["metadata"].get("managedFields", [{"manager": "helm"}])[0]["manager"]
     again = {key: found[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": kept}
 
     def back() -> None:
-        if stage.cluster.get(path) is None:
-            stage.cluster.post(path.rpartition("/")[0], again)
+        stage.cluster.apply(path, again, manager)
 
     stage.undo.append(back)
     stage.cluster.delete(path)
