@@ -1,12 +1,15 @@
 """The product's own proof: green here, and red at the right claim for each fence that is broken."""
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from anchorhold.cli.prove.claims import claims
 from attempts import Attempts
-from bed.installation import Installation
+from bed.installation import CHECKOUT, Installation
 from bed.kube import Document, Kubectl
 from enforcement import blind_sentinel
 from proving.place import EVERYTHING, TIERS, Place, runtime_class
@@ -113,6 +116,44 @@ def test_a_runtime_class_that_is_no_wall_is_found(window: Installation, kubectl:
     place.remove()
     kubectl.delete("runtimeclass", "plain")
     assert (status, outcomes(found).get("FAIL")) == (1, ["C25"]), reasons(found)
+
+
+DENIES = "            return Verdict(HTTPStatus.FORBIDDEN, rule, cell, target)\n"
+ALLOWS = "            rule = cell.rules[0]\n"
+
+
+@dataclass(frozen=True)
+class Sabotaged(Installation):
+    """The same from a changed checkout."""
+
+    checkout: Path
+
+    @property
+    def controller_image(self) -> str:
+        return self.image("anchorhold/sabotaged", self.checkout)
+
+
+@pytest.mark.long
+def test_a_decider_that_allows_every_host_and_path_is_found(
+    window: Installation, tmp_path: Path, kubectl: Kubectl
+):
+    """The last test of this module: the gateway is another one after it."""
+    for name in ("operator/anchorhold", "requirements", "build/wheels"):
+        shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=shutil.ignore_patterns("__py*"))
+    for name in ("Dockerfile", ".dockerignore"):
+        shutil.copy(CHECKOUT / name, tmp_path / name)
+    decision = tmp_path / "operator/anchorhold/gateway/decision.py"
+    text = decision.read_text(encoding="utf-8")
+    assert text.count(DENIES) == 1
+    decision.write_text(text.replace(DENIES, ALLOWS), encoding="utf-8")
+    bed = Sabotaged(tmp_path)
+    bed.gateway()
+    place = Place(bed, "prove-users")
+    place.onboard()
+
+    status, found = place.prove("--only", "C09,C10,C11,C12,C13,C14", *EVERYTHING)
+
+    assert (status, outcomes(found).get("FAIL")) == (1, ["C10", "C12"]), reasons(found)
 
 
 def test_every_tier_has_a_place():
