@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from bed.installation import CHECKOUT, CLUSTER, GATEWAY, POLICIES, Installation, policy
+from bed.installation import CHECKOUT, CLUSTER, GATEWAY, POLICIES, SYSTEM, Installation, policy
 from bed.kube import Document, Kubectl, wait_for
 from onenode import settings
 
@@ -94,13 +94,16 @@ class Place:
         return done.returncode, done.stdout
 
     def remove(self) -> None:
-        """Take the namespace away."""
+        """Take the namespace away, and what outlives its release."""
         kubectl = self.bed.kubectl
-        self.bed.helm(
-            "uninstall", self.namespace, "--namespace", "anchorhold-system", "--ignore-not-found"
-        )
-        kubectl.delete("namespace", self.namespace, "", "--wait=false")
+        words = ("--namespace", SYSTEM, "--ignore-not-found")
+        self.bed.helm("uninstall", self.namespace, *words)
+        kind = "validatingadmissionpolicybinding"
+        for each in kubectl.items(f"{kind}s"):
+            if each["metadata"]["name"].endswith(f".{self.namespace}"):
+                kubectl.delete(kind, each["metadata"]["name"])
         kubectl.delete("agentpolicy", self.namespace, POLICIES)
+        kubectl.delete("namespace", self.namespace, "", "--wait=true")
 
 
 def runtime_class() -> Document:
