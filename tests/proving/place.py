@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 
 from bed.installation import CHECKOUT, CLUSTER, GATEWAY, POLICIES, SYSTEM, Installation, policy
 from bed.kube import Document, Kubectl, wait_for
@@ -54,7 +55,7 @@ class Place:
         kubectl = self.bed.kubectl
         if self.namespace == "prove-gvisor":
             kubectl.apply(runtime_class())
-        image = self.bed.controller_image
+        image = built(self.bed)
         more = {
             **TIERS[self.namespace],
             "inputs": {"configMaps": [{"name": "*"}]},
@@ -71,7 +72,7 @@ class Place:
 
     def until_whole(self) -> None:
         """Return once a run completes again: the API server and the controller learn late."""
-        image = self.bed.controller_image
+        image = built(self.bed)
         wait_for(
             lambda: completes(self.bed.kubectl, self.namespace, image), 180, "a run to complete"
         )
@@ -104,6 +105,12 @@ class Place:
                 kubectl.delete(kind, each["metadata"]["name"])
         kubectl.delete("agentpolicy", self.namespace, POLICIES)
         kubectl.delete("namespace", self.namespace, "", "--wait=true")
+
+
+@cache
+def built(bed: Installation) -> str:
+    """Our own image, built once."""
+    return bed.controller_image
 
 
 def runtime_class() -> Document:
