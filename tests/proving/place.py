@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 
+from anchorhold.cli import packing
 from bed.installation import CHECKOUT, CLUSTER, GATEWAY, POLICIES, SYSTEM, Installation, policy
 from bed.kube import Document, Kubectl, wait_for
 from onenode import settings
@@ -34,6 +35,7 @@ RULES = [
     ECHO,
     *INWARD,
 ]
+SKILL = packing.agent_skill(CHECKOUT / "skills" / "summarise-repository")
 # What plays the internet on the test cluster.
 INTERNET = ":".join(map(str, settings.WORLD_SERVERS[0]))
 SWITCH = f"env PYTHONPATH={CHECKOUT / 'tests'} {sys.executable} -m proving.enforcer"
@@ -61,12 +63,14 @@ class Place:
             "inputs": {"configMaps": [{"name": "*"}]},
             "minRetentionSeconds": 60,
             "egress": {"rules": RULES},
+            "skills": [{"name": SKILL["metadata"]["name"], "digest": SKILL["spec"]["digest"]}],
             **spec,
         }
         written = policy(self.namespace, image, **more)
         written["spec"]["limits"] |= {"cpu": "8", "memory": "512Mi", "activeRuns": 6}
         kubectl.apply(written)
         kubectl.apply(credential(*TIERS))
+        kubectl.apply(SKILL)
         self.bed.tenant(self.namespace, self.namespace)
         wait_for(lambda: admits(kubectl, self.namespace, image), 60, "a run to be admitted")
 

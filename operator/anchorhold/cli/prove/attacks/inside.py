@@ -86,20 +86,12 @@ def call(name: str, seen: str, without: str) -> Attempt:
 
 
 def c08(stage: Stage) -> list[Attempt]:
-    """Every trick on what is read-only, and on the cell's own workspace."""
-    configured = read_only_input(stage)
-    places = ["/", "/etc", names.TASK_DIRECTORY, *(["/inputs/input"] if configured else [])]
-    settings = {
-        "places": [*places, names.WORKSPACE_DIRECTORY],
-        "mine": "/workspace",
-        "mounts": False,
-    }
-    settings_of_mounts = {**settings, "places": places, "mounts": True}
-    more: Document = (
-        {"inputs": [{"name": "input", "configMap": {"name": configured}}]} if configured else {}
-    )
-    own = stage.inside("write", settings=settings, **more)
-    seen = stage.inside("write", settings=settings_of_mounts, **more)
+    """Every trick on what is read-only, and on the workspace of another cell."""
+    places, more = readings(stage)
+    settings: Document = {"mine": names.WORKSPACE_DIRECTORY}
+    on_its_own = {"places": [names.WORKSPACE_DIRECTORY], "mounts": False}
+    own = stage.inside("write", settings=settings | on_its_own)
+    seen = stage.inside("write", settings=settings | {"places": places, "mounts": True}, **more)
     works = own[names.WORKSPACE_DIRECTORY]
     without = f"{len(works)} of {own[names.WORKSPACE_DIRECTORY + '#tried']} work in the workspace"
     return [
@@ -113,6 +105,18 @@ def c08(stage: Stage) -> list[Attempt]:
 
 
 MOST_TRICKS = 10
+
+
+def readings(stage: Stage) -> tuple[list[str], Document]:
+    """Where everything is that a cell may read, and what a run asks for to have it all."""
+    places, more = ["/", "/etc", names.TASK_DIRECTORY], {}
+    if configured := read_only_input(stage):
+        places.append(f"{names.INPUTS_DIRECTORY}/input")
+        more["inputs"] = [{"name": "input", "configMap": {"name": configured}}]
+    if skills := stage.policy.get("skills", []):
+        places.append(f"{names.SKILLS_DIRECTORY}/{skills[0]['name']}")
+        more["skills"] = [{"name": skills[0]["name"]}]
+    return places, more
 
 
 def read_only_input(stage: Stage) -> str:

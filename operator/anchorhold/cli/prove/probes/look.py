@@ -77,15 +77,18 @@ def holds(path):
     return []
 
 
+# What lies there is the kernel's, and keeps nothing.
+KERNEL = ("proc", "sysfs", "mqueue", "devpts", "cgroup", "cgroup2")
+
+
 def writable_mounts():
-    """Each mount that can be written, its kind, and whether it says a size."""
+    """Each mount that can be written and keeps what it gets: its kind, and whether it is sized."""
     rows = {}
     for line in open("/proc/self/mountinfo"):
         mounted, source = line.split(" - ", 1)
         point, kind = mounted.split()[4], source.split()[0]
-        if kind not in ("proc", "sysfs", "mqueue", "devpts", "cgroup", "cgroup2") and os.access(
-            point, os.W_OK
-        ):
+        keeps = os.path.isdir(point) or os.path.isfile(point)
+        if keeps and kind not in KERNEL and os.access(point, os.W_OK):
             rows[point] = [kind, "size=" in source]
     return rows
 
