@@ -11,40 +11,25 @@ from anchorhold.policy import quantity
 # More cells than this are no attack but a load.
 MOST_AT_ONCE = 10
 MOST_FORKS = 4_000
-DEAF_SECONDS = 25
+DEAF_SECONDS, BOMB_SECONDS = 25, 100
 
 
 def c15(stage: Stage) -> list[Attempt]:
     """Bombs, all at once, beside a neighbour; and the same with a small wish."""
-    name = stage.submit("neighbour", program("look", {}))
-    unbounded = any(
-        "processes" in row["what"] for row in stage.end(name)["status"].get("unenforced", [])
-    )
-    workspace = quantity.mebibytes(stage.policy["limits"]["workspace"])
-    size = f"{min(workspace, 32)}Mi"
-    room: Document = {"workspace": {"sizeLimit": size}, "activeDeadlineSeconds": 100}
-    bombs = {
-        "memory": (256, "OutOfMemory", {**room, "activeDeadlineSeconds": 60}),
-        "disk": (quantity.mebibytes(size) * 4, "DiskExceeded", room),
-        "log": (160, "DiskExceeded", room),
+    first = stage.end(stage.submit("neighbour", program("look", {})))
+    unbounded = any("processes" in row["what"] for row in first["status"].get("unenforced", []))
+    limits = stage.policy["limits"]
+    size = min(quantity.mebibytes(limits["workspace"]), 32)
+    room: Document = {
+        "workspace": {"sizeLimit": f"{size}Mi"},
+        "activeDeadlineSeconds": min(BOMB_SECONDS, limits["activeDeadlineSeconds"]),
     }
-    for what in list(bombs):
-        bombs[what][2]["activeDeadlineSeconds"] = min(
-            bombs[what][2]["activeDeadlineSeconds"], stage.policy["limits"]["activeDeadlineSeconds"]
-        )
-    made = {
-        what: stage.submit(what, wish(what, much), **spec)
-        for what, (much, _, spec) in bombs.items()
-    }
-    small = {what: stage.submit("little", wish(what, 4), **room) for what in bombs}
+    bombs = (("memory", 256, "OutOfMemory"), ("disk", size * 4, "DiskExceeded"),
+             ("log", size + 128, "DiskExceeded"))  # fmt: skip
+    made = [stage.submit(what, wish(what, much), **room) for what, much, _ in bombs]
+    small = [stage.submit("little", wish(what, 4), **room) for what, _, _ in bombs]
     neighbour = stage.submit("neighbour", program("look", {}))
-    found = []
-    for what, (much, reason, _) in bombs.items():
-        seen, without = (condition(stage.end(each[what]))["reason"] for each in (made, small))
-        found.append(
-            Attempt(f"{much} MiB of {what}", reason, seen, f"4 MiB: {without}", seen == reason,
-                    without == "Completed")
-        )  # fmt: skip
+    found = [bomb(stage, row, *runs) for row, *runs in zip(bombs, made, small, strict=True)]
     seen = condition(stage.end(neighbour))["reason"]
     found.append(
         Attempt("run beside them", "Completed", seen, "-", seen == "Completed", shown=True)
@@ -52,6 +37,16 @@ def c15(stage: Stage) -> list[Attempt]:
     if not unbounded or "destructive" in stage.given:
         found.append(forks(stage, unbounded=unbounded))
     return found
+
+
+def bomb(stage: Stage, row: tuple[str, int, str], run: str, small: str) -> Attempt:
+    """One bomb. A kernel that ends one process of a cell and not all is a limit too."""
+    what, much, expected = row
+    seen, without = (condition(stage.end(each))["reason"] for each in (run, small))
+    got = stage.told(run)["got"] if seen == "Completed" else 0
+    held = seen == expected or (what == "memory" and seen == "Completed" and got < much)
+    shown = without == "Completed"
+    return Attempt(f"{much} MiB of {what}", expected, seen, f"4 MiB: {without}", held, shown)
 
 
 def wish(what: str, much: int) -> str:

@@ -1,5 +1,6 @@
 """Takes more than it was given, of one thing."""
 
+import select
 import time
 
 MEBIBYTE = 1 << 20
@@ -11,16 +12,36 @@ def probe(settings):
 
 
 def memory(much):
-    """In children, which the kernel could end one by one."""
-    children = []
-    for _ in range(max(1, much // 16)):
-        child = os.fork()
-        if child == 0:
-            held = bytearray(os.urandom(MEBIBYTE)) * 16
-            time.sleep(3)
-            os._exit(len(held) == 0)
-        children.append(child)
-    return sum(os.waitpid(child, 0)[1] == 0 for child in children) * 16
+    """In children that hold it all at the same time; a kernel may end one, or everything."""
+    wanted, held = max(1, much // 16), 0
+    reader, writer = os.pipe()
+    children = [child(writer) for _ in range(wanted)]
+    while held < wanted:
+        ready, _, _ = select.select([reader], [], [], 1)
+        held += len(os.read(reader, wanted)) if ready else 0
+        if os.waitpid(-1, os.WNOHANG)[0]:
+            break
+    end(children)
+    return held * 16
+
+
+def end(children):
+    """All of them; some have ended."""
+    for each in children:
+        try:
+            os.kill(each, signal.SIGKILL)
+        except OSError:
+            pass
+
+
+def child(writer):
+    """Takes 16 MiB, says so, and keeps it."""
+    made = os.fork()
+    if made == 0:
+        held = b"x" * (16 * MEBIBYTE)
+        os.write(writer, held[:1])
+        signal.pause()
+    return made
 
 
 def disk(much):
@@ -50,14 +71,13 @@ def forks(much):
     children = []
     try:
         while len(children) < much:
-            child = os.fork()
-            if child == 0:
+            made = os.fork()
+            if made == 0:
                 signal.pause()
-            children.append(child)
+            children.append(made)
     except OSError:
         pass
-    for child in children:
-        os.kill(child, signal.SIGKILL)
+    end(children)
     return len(children)
 
 
