@@ -113,7 +113,7 @@ def c23(stage: Stage) -> list[Attempt]:
     shown = without == "Completed"
     return [
         Attempt("run on", "PolicyRevoked", ended, without, ended == "PolicyRevoked", shown),
-        Attempt("start", "NotOnboarded", late, without, not started, shown),
+        Attempt("start", "not started", late, without, not started, shown),
     ]
 
 
@@ -200,7 +200,7 @@ def c30(stage: Stage) -> list[Attempt]:
     return [
         Attempt("run on without it", "BoundaryOpen", ended, before, ended == "BoundaryOpen",
                 before == "Running"),
-        Attempt("start without it", "not Completed", meanwhile, after,
+        Attempt("start without it", "not started", meanwhile, after,
                 meanwhile not in ("Running", "Completed"), after == "Completed"),
     ]  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Takes more than it was given, of one thing."""
 
+import contextlib
 import select
 import time
 
@@ -28,10 +29,8 @@ def memory(much):
 def end(children):
     """All of them; some have ended."""
     for each in children:
-        try:
+        with contextlib.suppress(OSError):
             os.kill(each, signal.SIGKILL)
-        except OSError:
-            pass
 
 
 def child(writer):
