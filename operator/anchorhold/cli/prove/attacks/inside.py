@@ -48,15 +48,17 @@ def c07(stage: Stage) -> list[Attempt]:
         for name, value in wanted.items()
     ]  # fmt: skip
     tried = [name for name in inside if name != "there"]
+    opened = looked["openers"]
     if under_class(stage):
         tried = [name for name in tried if name in tables.OF_THE_NODE]
+        opened = [name for name in opened if name in tables.DOORS_OF_THE_NODE]
     calls = [call(name, inside[name], outside.get(name, "-")) for name in tried]
     doors = Attempt(
         "open what public escapes begin with",
         "none",
-        ", ".join(looked["openers"]) or "none",
+        ", ".join(opened) or "none",
         ", ".join(free["openers"]) or "none",
-        held=not looked["openers"],
+        held=not opened,
         shown=bool(free["openers"]),
         optional=True,
     )
@@ -199,8 +201,11 @@ def c31(stage: Stage) -> list[Attempt]:
     name = stage.submit("places", program("look", {}))
     seen = stage.told(name)
     named = " ".join(row["what"] for row in stage.get(name)["status"].get("unenforced", []))
-    sized = [path for path, (_, size) in seen["writable"].items() if size]
-    unsized = [path for path, (_, size) in seen["writable"].items() if not size]
+    # A guest's kernel keeps such files in the cell's own memory, which has a limit.
+    guest = ("tmpfs",) if under_class(stage) else ()
+    writable = seen["writable"].items()
+    sized = [path for path, (kind, size) in writable if size or kind in guest]
+    unsized = [path for path, _ in writable if path not in sized]
     limited = 0 <= seen["file"] < UNLIMITED
     silent = [
         path

@@ -33,12 +33,14 @@ CALLS: list[tuple[str, tuple[int, int], list[int | str]]] = [
     ("fanotify_init", (300, 262), [0x200, 0]),
 ]
 # The answers of a filter, and of a kernel that asks for a capability.
-REFUSED = ("EPERM", "EACCES", "ENOSYS", "EAFNOSUPPORT", "EPROTONOSUPPORT", "SIGSYS")
+REFUSED = ("EPERM", "EACCES", "ENOSYS", "EAFNOSUPPORT", "EPROTONOSUPPORT", "ENODEV", "SIGSYS")
 # Behind a RuntimeClass, what would be asked of the node's own kernel; the rest is its guest's.
 OF_THE_NODE = (
     "a socket of AF_ALG", "a socket of AF_PACKET", "a socket of AF_VSOCK", "a raw socket",
-    "io_uring_setup", "bpf", "perf_event_open", "keyctl", "add_key",
+    "io_uring_setup", "bpf", "perf_event_open",
 )  # fmt: skip
+# And what would be the node's among the doors: devices are its guest's.
+DOORS_OF_THE_NODE = ("the runtime's socket", "containerd's socket", "a disk")
 
 
 def targets(host: str, port: int) -> list[Document]:
