@@ -117,8 +117,6 @@ ILLS = [
     ("fence of team-a", names.DEFAULT_DENY, drop("networkpolicies", names.DEFAULT_DENY)),
     ("fence of team-a", "Pod Security",
      put("namespaces", 0, "metadata", "labels", value={names.TENANT_LABEL: "x"})),
-    ("network enforcer", "flannel",
-     put("daemonsets", 0, "metadata", "name", value="kube-flannel-ds")),
 ]  # fmt: skip
 
 
@@ -129,22 +127,38 @@ def test_each_ill_is_found_with_what_to_do_and_nothing_else_is(what: str, seen: 
 
     bad = {each.what: each for each in all_findings(state) if each.state != State.GOOD}
 
-    expected = {what, "recursive read-only mounts on node1"} if "user" in what else {what}
+    beside = {
+        "user namespaces on node1": {"recursive read-only mounts on node1"},
+        names.SENTINEL: {"network enforcer"},
+    }
+    expected = {what} | beside.get(what, set())
     assert set(bad) == expected
     assert bad[what].state == State.BAD
     assert seen in bad[what].seen
     assert bad[what].remedy
 
 
-def test_an_unknown_network_is_unknown_and_what_is_optional_may_be_absent():
-    state = copy.deepcopy(healthy())
-    drop("daemonsets", "kube-router")(state)
-    drop("daemonsets", "anchorhold-seccomp")(state)
-    drop("statefulsets", names.GATEWAY)(state)
+@pytest.mark.parametrize(
+    ("daemon", "state"),
+    [("kube-flannel-ds", State.BAD), ("kube-router", State.UNKNOWN), ("any", State.UNKNOWN)],
+)
+def test_without_a_sentinel_names_are_a_hint_and_no_more(daemon: str, state: State):
+    seen = copy.deepcopy(healthy())
+    put("daemonsets", 0, "metadata", "name", value=daemon)(seen)
+    drop("daemonsets", names.SENTINEL)(seen)
 
-    unknown = [each.what for each in all_findings(state) if each.state == State.UNKNOWN]
-    assert unknown == ["network enforcer"]
-    assert not [each for each in all_findings(state) if each.state == State.BAD]
+    found = {each.what: each.state for each in all_findings(seen)}
+
+    assert found["network enforcer"] == state
+
+
+def test_what_is_optional_may_be_absent():
+    seen = copy.deepcopy(healthy())
+    drop("daemonsets", "kube-router")(seen)
+    drop("daemonsets", "anchorhold-seccomp")(seen)
+    drop("statefulsets", names.GATEWAY)(seen)
+
+    assert {each.state for each in all_findings(seen)} == {State.GOOD}
 
 
 def test_an_old_api_server_is_bad_and_no_tenant_is_unknown():

@@ -67,17 +67,21 @@ def version(what: str, text: str) -> Finding:
 
 
 def network(seen: Seen) -> list[Finding]:
-    """Something enforces NetworkPolicies, as far as names tell."""
-    daemons = sorted(name(each) for each in seen.items["daemonsets"])
-    known = [each for each in daemons if any(word in each for word in ENFORCERS)]
+    """Something enforces NetworkPolicies: the sentinels know, and names are a hint."""
+    daemons = {name(each): each for each in seen.items["daemonsets"]}
+    guards = figures(daemons[names.SENTINEL]) if names.SENTINEL in daemons else (0, 0)
+    hints = [each for each in sorted(daemons) if any(word in each for word in (*ENFORCERS, *BLIND))]
+    if guards[1] >= guards[0] > 0:
+        told = (
+            f"the sentinels find every fence closed ({', '.join(hints) or 'no name that is known'})"
+        )
+        return [Finding("network enforcer", State.GOOD, told)]
+    blind = [each for each in hints if any(word in each for word in BLIND)]
+    state = State.BAD if blind else State.UNKNOWN
     remedy = (
         "install a CNI that enforces NetworkPolicies: `prove --only C09` shows whether one does"
     )
-    if known:
-        return [Finding("network enforcer", State.GOOD, ", ".join(known))]
-    blind = [each for each in daemons if any(word in each for word in BLIND)]
-    state = State.BAD if blind else State.UNKNOWN
-    return [Finding("network enforcer", state, ", ".join(blind) or "none that is known", remedy)]
+    return [Finding("network enforcer", state, ", ".join(hints) or "none that is known", remedy)]
 
 
 def user_namespaces(seen: Seen) -> list[Finding]:
