@@ -32,9 +32,12 @@ def c09(stage: Stage) -> list[Attempt]:
 
 
 def outside(stage: Stage, wanted: list[Document]) -> Document:
-    """The same without a fence, and as root, whom raw sockets are for."""
+    """The same without a fence: as anybody, and as root, whom raw sockets are for."""
     settings = {"word": f"out{stage.token}", "targets": wanted}
-    return dict(stage.free("reach", settings, root=True))
+    anybody, root = (stage.free("reach", settings, root=each) for each in (False, True))
+    return {
+        name: said if said == "answered" else root.get(name, said) for name, said in anybody.items()
+    }
 
 
 def arrivals(stage: Stage, canary: str) -> Attempt:
