@@ -129,8 +129,10 @@ SLEEP = "import time; time.sleep(6)"
 
 
 def lives(pod: Document) -> bool:
-    """Whether a Pod may still run."""
-    return pod["status"].get("phase") not in ("Succeeded", "Failed")
+    """Whether an agent is alive, or about to be: the kubelet tells of a Pod's end a little later."""
+    status = pod["status"]
+    ended = any("terminated" in row["state"] for row in status.get("containerStatuses", []))
+    return status.get("phase") not in ("Succeeded", "Failed") and not ended
 
 
 ATTACKS = {"C15": c15, "C16": c16, "C20": c20}

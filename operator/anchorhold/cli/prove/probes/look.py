@@ -78,6 +78,7 @@ def holds(path):
 
 
 # What lies there is the kernel's, and keeps nothing.
+SMALL_BYTES = 1 << 30
 KERNEL = ("proc", "sysfs", "mqueue", "devpts", "cgroup", "cgroup2")
 
 
@@ -89,8 +90,14 @@ def writable_mounts():
         point, kind = mounted.split()[4], source.split()[0]
         keeps = os.path.isdir(point) or os.path.isfile(point)
         if keeps and kind not in KERNEL and os.access(point, os.W_OK):
-            rows[point] = [kind, "size=" in source]
+            rows[point] = [kind, "size=" in source or total(point) <= SMALL_BYTES]
     return rows
+
+
+def total(point):
+    """How large a file system says it is: a small one is one of its own."""
+    found = os.statvfs(point)
+    return found.f_blocks * found.f_frsize
 
 
 # What public escapes from containers begin with: each of these opens a door to the node.
