@@ -129,7 +129,7 @@ SLEEP = "import time; time.sleep(6)"
 
 
 def lives(pod: Document) -> bool:
-    """Whether an agent is alive, or about to be: the kubelet tells of a Pod's end a little later."""
+    """Whether an agent is alive, or about to be; the kubelet tells of a Pod's end a little late."""
     status = pod["status"]
     ended = any("terminated" in row["state"] for row in status.get("containerStatuses", []))
     return status.get("phase") not in ("Succeeded", "Failed") and not ended
