@@ -109,6 +109,7 @@ def own():
             datagram.sendto(said, who)
 
     threading.Thread(target=echo, daemon=True).start()
+    KEPT.append(stream)
     return [
         {"kind": "tcp", "host": "127.0.0.1", "port": stream.getsockname()[1]},
         {"kind": "udp", "host": "127.0.0.1", "port": datagram.getsockname()[1]},
@@ -133,6 +134,8 @@ def neighbours():
     return sorted(found)[:2]
 
 
+# What would be closed otherwise, when nobody holds it any more.
+KEPT = []
 KINDS = {
     "tcp": tcp,
     "tcp6": lambda target: tcp(target, socket.AF_INET6),
