@@ -6,7 +6,7 @@ import pytest
 
 from anchorhold.cli import api
 from anchorhold.cli.prove import facts, props
-from anchorhold.cli.prove.attacks import asked, doors, inside, stopped
+from anchorhold.cli.prove.attacks import asked, doors, inside, undoing
 from anchorhold.cli.prove.props import GaveUpError, StoppedError
 from anchorhold.cli.prove.stage import Stage
 
@@ -125,7 +125,7 @@ def test_waiting_in_vain_gives_up_with_a_word(stage: Stage):
 def test_a_change_is_taken_back_once_on_errors_too(stage: Stage, cluster: Cluster):
     cluster.objects["/x"] = {"metadata": {"name": "x"}}
 
-    with pytest.raises(GaveUpError), stopped.undone(stage, {"do": 1}, {"undo": 1}, "/x"):
+    with pytest.raises(GaveUpError), undoing.undone(stage, {"do": 1}, {"undo": 1}, "/x"):
         raise GaveUpError
 
     assert [method for method, _ in cluster.asked] == ["PATCH", "PATCH"]
@@ -140,7 +140,7 @@ def test_a_wall_that_was_taken_away_is_put_back(stage: Stage, cluster: Cluster):
     }  # fmt: skip
     cluster.objects[path] = wall
 
-    with stopped.without_wall(stage, path):
+    with undoing.taken_away(stage, path):
         assert path not in cluster.objects
 
     metadata = {"name": "anchorhold-default-deny", "labels": {"a": "b"}}

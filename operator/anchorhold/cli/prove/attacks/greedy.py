@@ -1,9 +1,7 @@
 """Attacks on limits: one run takes too much, or many come at once, or one will not go."""
 
-from contextlib import suppress
-
 from anchorhold.cli.api import Document
-from anchorhold.cli.prove.props import GaveUpError, condition, program
+from anchorhold.cli.prove.props import condition, program
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 from anchorhold.policy import quantity
@@ -11,7 +9,7 @@ from anchorhold.policy import quantity
 # More cells than this are no attack but a load.
 MOST_AT_ONCE = 10
 MOST_FORKS = 4_000
-DEAF_SECONDS, BOMB_SECONDS = 25, 100
+BOMB_SECONDS = 100
 
 
 def c15(stage: Stage) -> list[Attempt]:
@@ -66,42 +64,6 @@ def forks(stage: Stage, *, unbounded: bool) -> Attempt:
     return Attempt(f"{MOST_FORKS} processes", "fewer", seen, f"4: {small}", held, small == 4)  # noqa: PLR2004
 
 
-def c16(stage: Stage) -> list[Attempt]:
-    """A short life and a longer one, of an agent that hears nothing."""
-    seconds = min(DEAF_SECONDS, stage.policy["limits"]["activeDeadlineSeconds"])
-    short = stage.submit("deaf", program("deaf", {}), activeDeadlineSeconds=seconds)
-    longer = stage.submit("deaf-longer", program("deaf", {}))
-    stage.until(longer, "Running")
-    ended = stage.reason(short, seconds + 90.0)
-    path = stage.pod_of(short)["metadata"]["name"]
-    over = is_over(stage, short)
-    before = stage.log(stage.namespace, path)
-    other = stage.pod_of(longer)["metadata"]["name"]
-    alive = stage.log(stage.namespace, other)
-    stage.wait(lambda: len(stage.log(stage.namespace, other)) > len(alive), "the other to go on")
-    after = stage.log(stage.namespace, path)
-    still = condition(stage.get(longer))["reason"]
-    stage.remove(short, longer)
-    return [
-        Attempt("outlive the deadline", "DeadlineExceeded", ended, still,
-                ended == "DeadlineExceeded" and over, still == "Running"),
-        Attempt("speak after the end", "silent", "silent" if before == after else "speaking",
-                "the other one speaks", before == after, "alive" in alive),
-    ]  # fmt: skip
-
-
-def is_over(stage: Stage, run: str) -> bool:
-    """Whether the kubelet says, within half a minute, that every container has ended."""
-
-    def look() -> bool:
-        rows = stage.pod_of(run)["status"].get("containerStatuses", [])
-        return all("terminated" in row["state"] for row in rows)
-
-    with suppress(GaveUpError):
-        return stage.wait(look, "containers to end", 30)
-    return False
-
-
 def c20(stage: Stage) -> list[Attempt]:
     """Two more than may live at a time."""
     cap = int(stage.policy["limits"]["activeRuns"])
@@ -135,6 +97,6 @@ def lives(pod: Document) -> bool:
     return status.get("phase") not in ("Succeeded", "Failed") and not ended
 
 
-ATTACKS = {"C15": c15, "C16": c16, "C20": c20}
+ATTACKS = {"C15": c15, "C20": c20}
 # Nothing else may run beside these: they count, or they take what others need.
 ALONE = ("C15", "C20")

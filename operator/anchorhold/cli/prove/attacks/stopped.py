@@ -1,72 +1,18 @@
 """Attacks while something of Anchorhold is stopped or taken away; it is put back afterwards."""
 
-import shlex
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 
 from anchorhold import names
-from anchorhold.cli.api import Document, namespaced
+from anchorhold.cli.api import Answer, namespaced
+from anchorhold.cli.prove.attacks import undoing
 from anchorhold.cli.prove.attacks.asked import DRY, as_posted, dry_run, refused
 from anchorhold.cli.prove.attacks.borrowed import a_cell, controller
 from anchorhold.cli.prove.props import GaveUpError, condition, program
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 
-SCALE = f"/apis/apps/v1/namespaces/{names.SYSTEM_NAMESPACE}/deployments/{names.CONTROLLER}"
 WALLS = "networking.k8s.io/v1"
-
-
-@contextmanager
-def undone(stage: Stage, do: Document, undo: Document, path: str) -> Iterator[None]:
-    """A change for as long as a block runs; it is taken back after an interruption too."""
-
-    def back() -> None:
-        stage.cluster.patch(path, undo)
-
-    stage.undo.append(back)
-    stage.cluster.patch(path, do)
-    try:
-        yield
-    finally:
-        back()
-        stage.undo.remove(back)
-
-
-@contextmanager
-def no_controller(stage: Stage) -> Iterator[None]:
-    """No controller, for as long as a block runs."""
-    before = (stage.cluster.get(SCALE) or {})["spec"].get("replicas", 1)
-    with undone(stage, replicas(0), replicas(before), SCALE):
-        stage.wait(lambda: ready(stage) == 0, "the controller to be gone")
-        yield
-    stage.wait(lambda: ready(stage) >= before, "the controller to be back")
-
-
-def replicas(number: int) -> Document:
-    """The patch that makes it so many."""
-    return {"spec": {"replicas": number}}
-
-
-def ready(stage: Stage) -> int:
-    """How many controllers there are; those that are about to go too."""
-    pods = namespaced(names.SYSTEM_NAMESPACE, "pods")
-    found = (stage.cluster.get(pods) or {})["items"]
-    mine = [pod for pod in found if pod["metadata"]["name"].startswith(f"{names.CONTROLLER}-")]
-    conditions = [c for pod in mine for c in pod["status"].get("conditions", [])]
-    up = sum(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-    return up if up or not mine else -1
-
-
-@contextmanager
-def suspended(stage: Stage) -> Iterator[None]:
-    """The policy suspended, for as long as a block runs, and known to be."""
-    name = stage.policies[0]["metadata"]["name"]
-    path = namespaced(names.POLICY_NAMESPACE, "agentpolicies", name, names.API_VERSION)
-    spec = {"spec": {"suspend": True}}
-    with undone(stage, spec, {"spec": {"suspend": stage.policy.get("suspend")}}, path):
-        yield
-    stage.wait(lambda: not dry_run(stage).refusal, "the policy to hold again")
+DEAF_SECONDS = 30
 
 
 def c03(stage: Stage) -> list[Attempt]:
@@ -74,24 +20,75 @@ def c03(stage: Stage) -> list[Attempt]:
     cell, them = a_cell(stage), controller(stage)
     pods = namespaced(stage.namespace, "pods")
     copied = as_posted(cell, stage.unique("copy"))
-    run_before, pod_before = dry_run(stage), them.ask("POST", pods, copied, DRY)
-    with no_controller(stage), suspended(stage):
+
+    def both() -> tuple[Answer, Answer]:
+        return dry_run(stage), them.ask("POST", pods, copied, DRY)
+
+    def denied() -> tuple[Answer, Answer]:
         # The API server learns of it a moment later; if it never does, that is what was to be seen.
         with suppress(GaveUpError):
-            stage.wait(lambda: dry_run(stage).refusal, "the policy to be known", 30)
-            stage.wait(lambda: them.ask("POST", pods, copied, DRY).refusal, "the same", 30)
-        run, pod = dry_run(stage), them.ask("POST", pods, copied, DRY)
+            stage.wait(lambda: all(answer.refusal for answer in both()), "it to be known", 30)
+        return both()
+
+    before, found = both(), []
+    with undoing.no_controller(stage):
+        for how, gone in (
+            ("suspended", undoing.suspended(stage)),
+            ("deleted", undoing.taken_away(stage, undoing.policy(stage))),
+        ):
+            with gone:
+                after = denied()
+            stage.wait(lambda: not dry_run(stage).refusal, "the policy to hold again")
+            found += [
+                refused(f"{what} under a policy that is {how}", answer, control)
+                for what, answer, control in zip(TWO, after, before, strict=True)
+            ]
+    return found
+
+
+TWO = ("submit a run", "create its cell as the controller")
+
+
+def c16(stage: Stage) -> list[Attempt]:
+    """A short life and a longer one, of an agent that hears nothing, and nobody there to end it."""
+    seconds = min(DEAF_SECONDS, stage.policy["limits"]["activeDeadlineSeconds"])
+    longer = stage.submit("deaf-longer", program("deaf", {}))
+    stage.until(longer, "Running")
+    short = stage.submit("deaf", program("deaf", {}), activeDeadlineSeconds=seconds)
+    stage.until(short, "Running")
+    with undoing.no_controller(stage) if "disruptive" in stage.given else nullcontext():
+        over = is_over(stage, short)
+        pods = [stage.pod_of(each)["metadata"]["name"] for each in (short, longer)]
+        before, alive = (stage.log(stage.namespace, pod) for pod in pods)
+        stage.wait(lambda: len(stage.log(stage.namespace, pods[1])) > len(alive), "the other")
+        after, still = stage.log(stage.namespace, pods[0]), phases(stage, longer)
+    ended = stage.reason(short)
+    stage.remove(short, longer)
     return [
-        refused("submit a run", run, run_before, "suspended"),
-        refused("create its cell as the controller", pod, pod_before, "suspended"),
-    ]
+        Attempt("outlive the deadline", "DeadlineExceeded", ended, still,
+                ended == "DeadlineExceeded" and over, still == "Running"),
+        Attempt("speak after the end", "silent", "silent" if before == after else "speaking",
+                "the other one speaks", before == after, "alive" in alive),
+    ]  # fmt: skip
+
+
+def is_over(stage: Stage, run: str) -> bool:
+    """Whether the kubelet says, in good time, that every container has ended."""
+
+    def look() -> bool:
+        rows = stage.pod_of(run)["status"].get("containerStatuses", [])
+        return bool(rows) and all("terminated" in row["state"] for row in rows)
+
+    with suppress(GaveUpError):
+        return stage.wait(look, "containers to end", DEAF_SECONDS + 60)
+    return False
 
 
 def c17(stage: Stage) -> list[Attempt]:
     """The kill switch."""
     name = stage.submit("revoked", program("deaf", {}))
     before = condition(stage.until(name, "Running"))["reason"]
-    with suspended(stage):
+    with undoing.suspended(stage):
         ended = stage.reason(name)
     return [
         Attempt("run on under a suspended policy", "PolicyRevoked", ended, before,
@@ -105,7 +102,7 @@ def c23(stage: Stage) -> list[Attempt]:
     running = stage.submit("inside", program("deaf", {}))
     stage.until(running, "Running")
     path = namespaced(stage.namespace, "networkpolicies", names.DEFAULT_DENY, WALLS)
-    with without_wall(stage, path):
+    with undoing.taken_away(stage, path):
         ended = stage.reason(running)
         late = stage.reason(stage.submit("late"), 20)
     started = late in ("Completed", "Running")
@@ -117,33 +114,12 @@ def c23(stage: Stage) -> list[Attempt]:
     ]
 
 
-@contextmanager
-def without_wall(stage: Stage, path: str) -> Iterator[None]:
-    """The namespace without its default deny, for as long as a block runs."""
-    found = stage.cluster.get(path) or {}
-    kept = {key: found["metadata"][key] for key in ("name", "labels", "annotations")
-            if key in found["metadata"]}  # fmt: skip
-    manager = found["metadata"].get("managedFields", [{"manager": "helm"}])[0]["manager"]
-    again = {key: found[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": kept}
-
-    def back() -> None:
-        stage.cluster.apply(path, again, manager)
-
-    stage.undo.append(back)
-    stage.cluster.delete(path)
-    try:
-        yield
-    finally:
-        back()
-        stage.undo.remove(back)
-
-
 def c24(stage: Stage) -> list[Attempt]:
     """Two cells live; one run is deleted while there is no controller."""
     doomed, kept = (stage.submit(word, program("deaf", {})) for word in ("doomed", "kept"))
     for name in (doomed, kept):
         stage.until(name, "Running")
-    with no_controller(stage):
+    with undoing.no_controller(stage):
         stage.cluster.delete(stage.runs(doomed))
         with suppress(GaveUpError):
             stage.wait(lambda: not stage.cells(doomed), "the cell to be gone", 60)
@@ -160,38 +136,11 @@ def phases(stage: Stage, run: str) -> str:
     return ", ".join(str(pod["status"].get("phase")) for pod in stage.cells(run))
 
 
-@contextmanager
-def no_enforcer(stage: Stage) -> Iterator[None]:
-    """Nobody enforces NetworkPolicies, for as long as a block runs. The commands are the user's."""
-
-    def back() -> None:
-        do(stage.enforcer_on)
-
-    stage.undo.append(back)
-    try:
-        do(stage.enforcer_off)
-        yield
-    finally:
-        back()
-        stage.undo.remove(back)
-
-
-def do(command: str) -> None:
-    """Run a command of the user's. Raises GaveUpError where it fails."""
-    words = shlex.split(command)
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
-    except OSError as error:
-        raise GaveUpError(f"'{command}' could not be run: {error}") from None
-    if done.returncode:
-        raise GaveUpError(f"'{command}' ended with {done.returncode}: {done.stderr[-200:]}")
-
-
 def c30(stage: Stage) -> list[Attempt]:
     """One agent runs when the enforcer dies, another wants to start."""
     running = stage.submit("before", program("deaf", {}))
     before = condition(stage.until(running, "Running"))["reason"]
-    with no_enforcer(stage):
+    with undoing.no_enforcer(stage):
         ended = stage.reason(running)
         late = stage.submit("meanwhile")
         meanwhile = stage.reason(late, 20)
@@ -205,4 +154,4 @@ def c30(stage: Stage) -> list[Attempt]:
     ]  # fmt: skip
 
 
-ATTACKS = {"C30": c30, "C03": c03, "C17": c17, "C23": c23, "C24": c24}
+ATTACKS = {"C30": c30, "C03": c03, "C16": c16, "C17": c17, "C23": c23, "C24": c24}
