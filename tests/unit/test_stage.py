@@ -117,6 +117,32 @@ def test_an_interruption_ends_whoever_waits_and_cleaning_goes_on(stage: Stage, c
     assert cluster.objects == {}
 
 
+def ended(reason: str) -> dict[str, Any]:
+    kind = {"type": "Succeeded", "status": "False", "reason": reason, "message": "says why"}
+    return {"conditions": [kind]}
+
+
+@pytest.mark.parametrize(("reason", "waits"), [("NotOnboarded", False), ("AgentFailed", True)])
+def test_where_nothing_starts_one_run_finds_out_for_all(
+    stage: Stage,
+    cluster: Cluster,
+    reason: str,
+    waits: bool,  # noqa: FBT001
+):
+    first, second = stage.submit("first"), stage.submit("second")
+    cluster.objects[stage.runs(first)]["status"] = ended(reason)
+    pending = {"type": "Succeeded", "status": "Unknown", "reason": "Pending", "message": ""}
+    cluster.objects[stage.runs(second)]["status"] = {"conditions": [pending]}
+
+    with pytest.raises(GaveUpError, match=f"ended as {reason}, not Completed: says why"):
+        stage.until(first, "Completed")
+
+    assert bool(stage.broken) is not waits
+    if not waits:
+        with pytest.raises(GaveUpError, match=f"ended as {reason}"):
+            stage.until(second, "Completed")
+
+
 def test_waiting_in_vain_gives_up_with_a_word(stage: Stage):
     with pytest.raises(GaveUpError, match="waited 0 s in vain for something"):
         stage.wait(lambda: None, "something", 0)

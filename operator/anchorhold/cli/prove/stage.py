@@ -17,6 +17,7 @@ from anchorhold.cli.prove import props
 from anchorhold.cli.prove.props import GaveUpError, StoppedError, condition
 
 T = TypeVar("T")
+NOTHING_STARTS = ("NotOnboarded", "BoundaryOpen", "PolicyConflict", "ProfileMissing")
 PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 0.25
 
 
@@ -33,6 +34,8 @@ class Stage:
     internet: str = "1.1.1.1:443"
     enforcer_off: str = ""
     enforcer_on: str = ""
+    # Why nothing starts here, once a run has found out: the others need not wait for it too.
+    broken: str = ""
     stopping: threading.Event = field(default_factory=threading.Event)
     undo: list[Callable[[], None]] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
@@ -102,9 +105,11 @@ class Stage:
             if found["reason"] in reasons:
                 return run
             if found["status"] != "Unknown":
-                raise GaveUpError(
-                    f"a run ended as {found['reason']}, not {reasons[0]}: {found['message']}"
-                )
+                told = f"a run ended as {found['reason']}, not {reasons[0]}: {found['message']}"
+                self.broken = told if found["reason"] in NOTHING_STARTS else self.broken
+                raise GaveUpError(told)
+            if self.broken:
+                raise GaveUpError(self.broken)
             return None
 
         return self.wait(look, f"{name} to be {' or '.join(reasons)}")
