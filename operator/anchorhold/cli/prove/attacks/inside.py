@@ -102,7 +102,7 @@ def c08(stage: Stage) -> list[Attempt]:
             ", ".join(seen[place]) or "none works", without,
             not seen[place], len(works) >= MOST_TRICKS,
         )
-        for place in places
+        for place in places if place in seen
     ]  # fmt: skip
 
 
@@ -111,7 +111,8 @@ MOST_TRICKS = 10
 
 def readings(stage: Stage) -> tuple[list[str], Document]:
     """Where everything is that a cell may read, and what a run asks for to have it all."""
-    places, more = ["/", "/etc", names.TASK_DIRECTORY], {}
+    # Whoever owns nothing of the image still owns what everybody may write there.
+    places, more = ["/", "/etc", "/var/tmp", names.TASK_DIRECTORY], {}  # noqa: S108  # a cell's
     if configured := read_only_input(stage):
         places.append(f"{names.INPUTS_DIRECTORY}/input")
         more["inputs"] = [{"name": "input", "configMap": {"name": configured}}]

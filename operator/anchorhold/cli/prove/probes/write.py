@@ -11,7 +11,7 @@ def probe(settings):
     """What came of each trick, in each place; `{place: {trick: outcome}}`."""
     mine = settings["mine"]
     found = {}
-    for place in settings["places"]:
+    for place in filter(os.path.isdir, settings["places"]):
         file = first_file(place)
         tricks = {**FOLDER, **(FILE if file else {}), **(MOUNT if settings["mounts"] else {})}
         made = {
