@@ -166,6 +166,7 @@ def c26(stage: Stage) -> list[Attempt]:
         ("read the Secrets of a run namespace", "GET", namespaced(there, "secrets"), None),
         ("change a policy", "PATCH", f"{policies}/{policy}", {"spec": {"suspend": False}}),
         ("list nodes", "GET", "/api/v1/nodes", None),
+        ("step into a cell", "GET", namespaced(there, "pods", "prove-nobody") + "/exec", None),
         ("bind a role", "POST", f"{role}/clusterrolebindings", binding()),
         ("make a namespace", "POST", "/api/v1/namespaces", named("Namespace")),
         ("submit a run", "POST", stage.runs(), stage.run("asked")),

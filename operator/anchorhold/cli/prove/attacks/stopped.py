@@ -1,6 +1,6 @@
 """Attacks while something of Anchorhold is stopped or taken away; it is put back afterwards."""
 
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 
 from anchorhold import names
 from anchorhold.cli.api import Answer, namespaced
@@ -56,7 +56,7 @@ def c16(stage: Stage) -> list[Attempt]:
     stage.until(longer, "Running")
     short = stage.submit("deaf", program("deaf", {}), activeDeadlineSeconds=seconds)
     stage.until(short, "Running")
-    with undoing.no_controller(stage) if "disruptive" in stage.given else nullcontext():
+    with undoing.no_controller(stage):
         over = is_over(stage, short)
         pods = [stage.pod_of(each)["metadata"]["name"] for each in (short, longer)]
         before, alive = (stage.log(stage.namespace, pod) for pod in pods)
