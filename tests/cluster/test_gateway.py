@@ -1,147 +1,32 @@
 """The gateway on the real node: one window, and nothing passes it that was not decided."""
 
-import base64
-import hashlib
 import json
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from agents import Agents, Controller, changed_policy, condition
+from agents import Agents, Controller, changed_policy
 from anchorhold import names
 from attempts import Attempts
-from bed.installation import CHECKOUT, CLUSTER, GATEWAY, SYSTEM, Installation
+from bed.installation import CHECKOUT, GATEWAY, SYSTEM, Installation
 from bed.kube import Document, Kubectl, wait_for
-from onenode import settings
-from tenants import Tenants, wide_policy
-
-TENANT = "team-window"
-GOOD = settings.WORLD_TLS[0][0]
-SECRET = "sk-only-the-gateway-has-it"  # noqa: S105  # it opens nothing
-MODEL: Document = {
-    "name": "model",
-    "host": "model.test",
-    "methods": ["GET", "POST"],
-    "paths": ["/v1/**", "/ticks"],
-    "env": [
-        {"name": "OPENAI_BASE_URL", "value": "http://{gateway}/model.test/v1"},
-        {"name": "OPENAI_API_KEY", "value": "{token}"},
-        {"name": "ANTHROPIC_BASE_URL", "value": "http://{gateway}/model.test"},
-        {"name": "ANTHROPIC_API_KEY", "value": "{token}"},
-    ],
-}
-WITH_A_KEY: Document = {
-    "name": "keyed",
-    "host": "files.test",
-    "methods": ["GET"],
-    "paths": ["/digest"],
-    "credential": {"secretName": "files", "key": "key"},
-}
-# Rules that name hosts which lead where nothing may go.
-LEADING_ELSEWHERE = sorted(
-    {*settings.WORLD_NAMES} - {"model.test", "files.test", "a.wild.test", "rebinding.test"}
-)
-ELSEWHERE = [
-    {"name": host.removesuffix(".test"), "host": host, "methods": ["GET"], "paths": ["/**"]}
-    for host in LEADING_ELSEWHERE
-]
-RULES = [MODEL, WITH_A_KEY, *ELSEWHERE]
-# What an agent has to ask with: the standard library, its environment, and no more.
-ASK = """
-import hashlib, json, os, socket, sys, time, urllib.error, urllib.request
-def ask(path, token=None, body=None):
-    url = 'http://' + os.environ['ANCHORHOLD_GATEWAY'] + path
-    head = {'Authorization': 'Bearer ' + (token or os.environ['ANCHORHOLD_TOKEN'])}
-    try:
-        request = urllib.request.Request(url, body, head)
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return [answer.status, answer.read().decode()]
-    except urllib.error.HTTPError as refused:
-        return [refused.code, json.loads(refused.read() or b'{}').get('error', {}).get('reason')]
-    except OSError as error:
-        return [0, type(error).__name__]
-def tell(**found):
-    open(os.environ['ANCHORHOLD_RESULT'], 'w').write(json.dumps(found))
-"""
-# Asks until it is refused, and says what it got before.
-ASK_UNTIL_REFUSED = (
-    ASK
-    + """
-seen = []
-while not seen or seen[-1][0] in (0, 200, 503):
-    seen.append(ask('/model.test/v1/x'))
-    print(seen[-1][0], flush=True)
-    time.sleep(0.2)
-tell(first=seen[0][0], last=seen[-1])
-time.sleep(WAIT)
-"""
-)
-
-
-@pytest.fixture(scope="module")
-def gateway(bed: Installation) -> Iterator[Installation]:
-    """The installation with a gateway; it is gone after this module."""
-    bed.gateway()
-    yield bed
-    bed.controller()
-
-
-@pytest.fixture(scope="module")
-def window(gateway: Installation, tenants: Tenants, image: str) -> Agents:
-    """A tenant with every rule."""
-    written = wide_policy(TENANT, image)
-    written["spec"]["egress"] = {"rules": RULES}
-    written["spec"]["images"].append({"reference": sdks(gateway)})
-    tenants.policy(written)
-    return tenants.onboard(TENANT, TENANT)
-
-
-def sdks(bed: Installation) -> str:
-    """An image with the real SDKs."""
-    recipe = CHECKOUT / "tests" / "cluster" / "sdks" / "Dockerfile"
-    return bed.image("tests/sdks", CHECKOUT / "build" / "sdks", "--file", str(recipe))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(window: Agents) -> Iterator[None]:
-    """Each test starts with nobody running."""
-    yield
-    window.remove_all()
-    window.submitted.clear()
-
-
-def told(run: Document) -> dict[str, Any]:
-    """What the agent has found."""
-    assert condition(run)["reason"] == "Completed", run["status"]
-    return dict(json.loads(run["status"]["result"]["message"]))
-
-
-def egress(*rules: str) -> Document:
-    """What a run asks for."""
-    return {"rules": [{"name": name} for name in rules]}
-
-
-def world_log() -> list[str]:
-    """What the world wrote down."""
-    return (CLUSTER / "log" / "world.log").read_text(encoding="utf-8").splitlines()
-
-
-def requests_since(place: int) -> list[str]:
-    """The requests that arrived in the world, from a place in its log on."""
-    return [line for line in world_log()[place:] if ' HTTP/1.1" ' in line]
-
-
-def cell(window: Agents, run: str) -> Document:
-    """A run's Pod."""
-    (pod,) = window.pods(run)
-    return pod
-
-
-def token_of(pod: Document) -> str:
-    """The token that a cell has; its author may read it there."""
-    environment = pod["spec"]["containers"][0]["env"]
-    return next(str(e["value"]) for e in environment if e["name"] == names.TOKEN_VARIABLE)
+from window import (
+    ASK,
+    ASK_UNTIL_REFUSED,
+    ELSEWHERE,
+    GOOD,
+    LEADING_ELSEWHERE,
+    MODEL,
+    TENANT,
+    WITH_A_KEY,
+    cell,
+    egress,
+    first_answer,
+    requests_since,
+    sdks,
+    token_of,
+    told,
+    world_log,
+)  # fmt: skip
 
 
 def test_a_run_reaches_what_its_rule_names_and_nothing_else(
@@ -227,6 +112,32 @@ def test_the_real_sdks_hold_a_conversation(gateway: Installation, window: Agents
     assert found["anthropic"] == {"model": "scripted", "turns": 2, "text": scripted, "tokens": 84}
 
 
+def test_a_hundred_megabytes_and_a_websocket_pass(window: Agents):
+    code = (
+        ASK
+        + """
+host, port = os.environ['ANCHORHOLD_GATEWAY'].split(':')
+token = os.environ['ANCHORHOLD_TOKEN']
+url = f'http://{host}:{port}/model.test/bytes/100000000'
+with urllib.request.urlopen(urllib.request.Request(url, headers={'X-Api-Key': token})) as answer:
+    count = sum(map(len, iter(lambda: answer.read(1 << 16), b'')))
+head = ('GET /model.test/websocket HTTP/1.1', 'Host: x', 'Connection: Upgrade',
+        'Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: c2NyaXB0ZWQ=',
+        'X-Api-Key: ' + token, '', '')
+with socket.create_connection((host, int(port)), 20) as web:
+    web.sendall('\\r\\n'.join(head).encode())
+    switched = web.recv(4096).split()[1].decode()
+    web.sendall(bytes([0x81, 0x82, 0, 0, 0, 0]) + b'hi')
+    echoed = web.recv(4096)[2:].decode()
+tell(count=count, switched=switched, echoed=echoed)
+"""
+    )
+
+    found = told(window.end(window.submit(code, egress=egress("model"))))
+
+    assert found == {"count": 100_000_000, "switched": "101", "echoed": "hi"}
+
+
 def test_a_token_is_worth_nothing_elsewhere_or_later(window: Agents, attempts: Attempts):
     """From another cell, whose source address arrives through the Service; and after the end."""
     owner = window.running(egress=egress("model"))
@@ -268,81 +179,6 @@ def test_no_name_leads_where_nothing_may_go(window: Agents, attempts: Attempts):
         "gateway", f"{len(asked)} names that lead to forbidden addresses", "a cell",
         str(found["found"][0]), str(found["good"]),
     )  # fmt: skip
-
-
-@pytest.fixture
-def kept(kubectl: Kubectl) -> Iterator[Document]:
-    """A Secret for one host and one policy."""
-    annotations = {names.HOSTS_ANNOTATION: "files.test", names.POLICIES_ANNOTATION: TENANT}
-    metadata = {"name": "files", "namespace": GATEWAY, "annotations": annotations}
-    document: Document = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
-    document["data"] = {"key": base64.b64encode(SECRET.encode()).decode()}
-    kubectl.apply(document)
-    yield document
-    kubectl.delete("secret", "files", GATEWAY)
-
-
-SEARCH = """
-wanted = os.environ['REVERSED'][::-1].encode()
-def holds(path):
-    try:
-        return wanted in open(path, 'rb').read(1 << 20)
-    except OSError:
-        return False
-files = ['/proc/%s/%s' % (p, f) for p in os.listdir('/proc') if p.isdigit()
-         for f in ('environ', 'cmdline')]
-for top in ('/run', '/etc', '/tmp', '/workspace', '/inputs', '/var'):
-    files += [os.path.join(d, f) for d, _, names in os.walk(top) for f in names]
-"""
-
-
-def test_a_credential_goes_upstream_and_is_nowhere_else(
-    window: Agents, kubectl: Kubectl, kept: Document, attempts: Attempts
-):
-    code = (
-        ASK
-        + SEARCH
-        + """
-got = ask('/files.test/digest')
-tell(got=got, found=[path for path in files if holds(path)], looked=len(files))
-"""
-    )
-    reversed_secret = [{"name": "REVERSED", "value": SECRET[::-1]}]
-
-    name = window.submit(code, egress=egress("keyed"), env=reversed_secret)
-
-    found = told(run := window.end(name))
-    assert found["got"] == [200, hashlib.sha256(f"Bearer {SECRET}".encode()).hexdigest()]
-    assert found["looked"] > 20
-    assert found["found"] == []
-    everywhere = [json.dumps(run), json.dumps(cell(window, name))]
-    everywhere += [json.dumps(kubectl.items("events", where)) for where in (TENANT, GATEWAY)]
-    for container in ("decider", "envoy"):
-        everywhere.append(kubectl("-n", GATEWAY, "logs", "gateway-0", "-c", container))
-    everywhere.append(kubectl("-n", SYSTEM, "logs", "deployment/anchorhold-controller"))
-    assert not [text for text in everywhere if SECRET in text]
-    attempts.record(
-        "gateway", "the credential, in files and processes of the cell", "a cell",
-        f"not in {found['looked']} places", f"upstream: digest {found['got'][1][:8]}…",
-    )  # fmt: skip
-
-
-def test_without_its_secret_a_rule_passes_nothing(window: Agents):
-    code = ASK + "tell(got=ask('/files.test/digest'))"
-
-    run = window.end(window.submit(code, egress=egress("keyed")))
-
-    assert told(run)["got"] == [503, "credential-missing"]
-
-
-def first_answer(window: Agents, kubectl: Kubectl, run: str) -> str:
-    """What the agent was answered first, once it was."""
-    name = cell(window, run)["metadata"]["name"]
-    return wait_for(
-        lambda: kubectl("-n", TENANT, "logs", name, "-c", "agent").split("\n")[0],
-        60,
-        "the agent's first answer",
-    )
 
 
 REVOCATIONS: dict[str, Document] = {
@@ -410,31 +246,6 @@ def test_a_lie_of_the_controller_in_a_status_changes_nothing(window: Agents, kub
     teller(*words, json.dumps(lie))
 
     assert told(window.end(run))["last"] == [403, "host-not-allowed"]
-
-
-def test_a_gateway_that_is_killed_lets_nothing_by_and_comes_back(window: Agents, kubectl: Kubectl):
-    """A new Pod answers at the address that the cell was given, once it has seen everything."""
-    code = (
-        ASK
-        + """
-seen = []
-while True:
-    seen.append(ask('/model.test/v1/x')[0])
-    print(seen[-1], flush=True)
-    if 200 in seen and seen[-1] == 200 and set(seen) - {200}:
-        break
-    time.sleep(0.1)
-tell(seen=sorted(set(seen)))
-"""
-    )
-    run = window.running(code, egress=egress("model"), activeDeadlineSeconds=200)
-    assert first_answer(window, kubectl, run) == "200"
-
-    kubectl.delete("pod", "gateway-0", GATEWAY, "--grace-period=0", "--force")
-
-    seen = set(told(window.end(run))["seen"])
-    assert 200 in seen
-    assert seen <= {0, 200, 401, 503}
 
 
 def test_what_the_gateway_may_do_is_to_read(kubectl: Kubectl, gateway: Installation):
