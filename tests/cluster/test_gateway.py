@@ -5,12 +5,13 @@ import json
 import pytest
 
 from agents import Agents, Controller, changed_policy
-from anchorhold import names
 from attempts import Attempts
+from bed.api import bearer
 from bed.installation import CHECKOUT, GATEWAY, SYSTEM, Installation
 from bed.kube import Document, Kubectl, wait_for
 from window import (
     ASK,
+    ASK_FOR_EVER,
     ASK_UNTIL_REFUSED,
     ELSEWHERE,
     GOOD,
@@ -23,6 +24,7 @@ from window import (
     first_answer,
     requests_since,
     sdks,
+    statuses,
     token_of,
     told,
     world_log,
@@ -237,15 +239,26 @@ for line in urllib.request.urlopen(urllib.request.Request(url, headers=head)):
         )
 
 
-def test_a_lie_of_the_controller_in_a_status_changes_nothing(window: Agents, kubectl: Kubectl):
-    code = ASK_UNTIL_REFUSED.replace("/model.test/v1/x", "/files.test/digest").replace("WAIT", "0")
-    teller = kubectl.acting_as_account(SYSTEM, names.CONTROLLER)
-    lie = {"status": {"effective": {"rules": [{"name": "keyed", "digest": "sha256:" + "0" * 64}]}}}
-    run = window.submit(code, egress=egress("model"))
-    words = ("patch", "agentrun", run, "-n", TENANT, "--subresource=status", "--type=merge", "-p")
-    teller(*words, json.dumps(lie))
+def test_a_lie_of_the_controller_in_a_status_changes_nothing(
+    window: Agents, kubectl: Kubectl, attempts: Attempts
+):
+    """With its own token, it writes that the run was granted what it did not ask for."""
+    asking = ASK_FOR_EVER.replace("PATH", "/files.test/digest")
+    run = window.running(asking, egress=egress("model"))
+    assert first_answer(window, kubectl, run) == "403"
+    lie = {"effective": {"rules": [{"name": "keyed", "digest": "sha256:" + "0" * 64}]}}
+    path = f"/apis/anchorhold.dev/v1alpha1/namespaces/{TENANT}/agentruns/{run}/status"
 
-    assert told(window.end(run))["last"] == [403, "host-not-allowed"]
+    told_so = bearer(kubectl, SYSTEM, "anchorhold-controller").ask("PATCH", path, {"status": lie})
+
+    asked = len(statuses(window, run))
+    wait_for(lambda: len(statuses(window, run)) > asked + 3, 60, "the agent to ask again")
+    assert told_so.refusal == ""
+    assert told_so.body["status"]["effective"]["rules"][0]["name"] == "keyed"
+    assert set(statuses(window, run)) == {403}
+    attempts.record(
+        "gateway", "a rule that only a lie in the status grants", "a cell", "403", "asked for: 200"
+    )
 
 
 def test_what_the_gateway_may_do_is_to_read(kubectl: Kubectl, gateway: Installation):
