@@ -87,7 +87,11 @@ class Installation:
             # The node has two processors for everything.
             "resources.cpu": "150m",
         }
-        self.controller(**{f"gateway.{key}": value for key, value in values.items()})
+        served = {
+            "apiServer.cidrs[0]": f"{settings.FIRST_SERVICE}/32",
+            "apiServer.cidrs[1]": f"{settings.NODE_ADDRESS}/32",
+        }
+        self.controller(**{f"gateway.{key}": value for key, value in values.items()}, **served)
         words = ("rollout", "status", "statefulset/gateway", "--timeout=120s")
         self.kubectl("--namespace", GATEWAY, *words)
 

@@ -1,6 +1,7 @@
 """The gateway on the real node: one window, and nothing passes it that was not decided."""
 
 import json
+from contextlib import closing
 
 import pytest
 
@@ -249,7 +250,8 @@ def test_a_lie_of_the_controller_in_a_status_changes_nothing(
     lie = {"effective": {"rules": [{"name": "keyed", "digest": "sha256:" + "0" * 64}]}}
     path = f"/apis/anchorhold.dev/v1alpha1/namespaces/{TENANT}/agentruns/{run}/status"
 
-    told_so = bearer(kubectl, SYSTEM, "anchorhold-controller").ask("PATCH", path, {"status": lie})
+    with closing(bearer(kubectl, SYSTEM, "anchorhold-controller")) as controller:
+        told_so = controller.ask("PATCH", path, {"status": lie})
 
     asked = len(statuses(window, run))
     wait_for(lambda: len(statuses(window, run)) > asked + 3, 60, "the agent to ask again")

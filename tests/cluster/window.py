@@ -46,6 +46,11 @@ RULES = [MODEL, WITH_A_KEY, WILD, *ELSEWHERE]
 # What an agent has to ask with: the standard library, its environment, and no more.
 ASK = """
 import hashlib, json, os, socket, sys, time, urllib.error, urllib.request
+def why(body):
+    try:
+        return json.loads(body)['error']['reason']
+    except (ValueError, KeyError):
+        return body.decode()
 def ask(path, token=None, body=None):
     url = 'http://' + os.environ['ANCHORHOLD_GATEWAY'] + path
     head = {'Authorization': 'Bearer ' + (token or os.environ['ANCHORHOLD_TOKEN'])}
@@ -54,7 +59,7 @@ def ask(path, token=None, body=None):
         with urllib.request.urlopen(request, timeout=20) as answer:
             return [answer.status, answer.read().decode()]
     except urllib.error.HTTPError as refused:
-        return [refused.code, json.loads(refused.read() or b'{}').get('error', {}).get('reason')]
+        return [refused.code, why(refused.read())]
     except OSError as error:
         return [0, type(error).__name__]
 def tell(**found):

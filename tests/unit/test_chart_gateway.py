@@ -136,13 +136,38 @@ def test_both_namespaces_have_the_same_key_and_it_outlives_the_release():
     assert not charts.of_kind(rendered("gateway.createSigningKey=false"), "Secret")
 
 
+def network(*values: str) -> Document:
+    """What the gateway's NetworkPolicy says."""
+    policies = [d for d in rendered(*values) if d["kind"] == "NetworkPolicy"]
+    own = [p for p in policies if p["metadata"]["namespace"] == names.GATEWAY_NAMESPACE]
+    (policy,) = own
+    return dict(policy["spec"])
+
+
+@pytest.mark.parametrize(
+    ("values", "opened"),
+    [
+        (
+            (),
+            [
+                {"cidr": "0.0.0.0/0", "except": ["127.0.0.0/8", "169.254.0.0/16"]},
+                {"cidr": "::/0", "except": ["fd00:ec2::/32", "fe80::/10"]},
+            ],
+        ),
+        (("apiServer.cidrs={10.96.0.1/32}",), [{"cidr": "10.96.0.1/32"}]),
+    ],
+)
+def test_the_way_to_the_api_server_is_none_to_a_cloud_s_metadata(
+    values: tuple[str, ...], opened: list[Document]
+):
+    rule = network(*values)["egress"][0]
+
+    assert [port["port"] for port in rule["ports"]] == [443, 6443]
+    assert [peer["ipBlock"] for peer in rule["to"]] == opened
+
+
 def test_only_cells_reach_the_gateway_s_port():
-    policies = [d for d in rendered() if d["kind"] == "NetworkPolicy"]
-    (spec,) = (
-        policy["spec"]
-        for policy in policies
-        if policy["metadata"]["namespace"] == names.GATEWAY_NAMESPACE
-    )
+    spec = network()
     agents = next(
         rule for rule in spec["ingress"] if rule["ports"][0]["port"] == names.GATEWAY_PORT
     )
