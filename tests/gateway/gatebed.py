@@ -130,3 +130,8 @@ def rule(**fields: Any) -> EgressRule:  # noqa: ANN401
     """A rule of a policy; what is not given fits /v1 at model.test."""
     usual = {"name": "model", "host": "model.test", "methods": ["GET", "POST"], "paths": ["/v1/**"]}
     return EgressRule.parse({**usual, **fields})
+
+
+def tunnelled(**fields: Any) -> EgressRule:  # noqa: ANN401
+    """A rule that allows a tunnel; what is not given fits model.test."""
+    return EgressRule.parse({"name": "model", "host": "model.test", "mode": "Connect", **fields})

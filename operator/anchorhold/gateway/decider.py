@@ -18,7 +18,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.rpc.status_pb2 import Status
 from prometheus_client import Counter
 
-from anchorhold.gateway import decision
+from anchorhold.gateway import decision, rules
 from anchorhold.gateway.decision import Asked, Judge, Verdict
 
 # gRPC's codes: what Envoy looks at.
@@ -26,6 +26,11 @@ OK, PERMISSION_DENIED = 0, 7
 STREAMS = 1_000
 # Never a label with a run or a host.
 VERDICTS = Counter("gateway_verdicts_total", "Requests of agents.", ["decision", "reason"])
+# git and others send a password only to who asks for one.
+QUESTIONS = {
+    HTTPStatus.UNAUTHORIZED: "www-authenticate",
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: "proxy-authenticate",
+}
 SENTENCE = "The gateway refuses this request by policy; trying again will not help."
 
 
@@ -46,7 +51,7 @@ def read(attributes: Any) -> Asked:  # noqa: ANN401
     """What Envoy tells about a request."""
     http = attributes.request.http
     source = attributes.source.address.socket_address.address
-    return Asked(source, http.method, http.path, dict(http.headers))
+    return Asked(source, http.method, http.path, dict(http.headers), http.host)
 
 
 def answer(verdict: Verdict) -> Any:  # noqa: ANN401
@@ -58,11 +63,7 @@ def passed(verdict: Verdict) -> Any:  # noqa: ANN401
     """On it goes, to the one address, without what the agent showed us."""
     target = verdict.target
     assert target is not None  # noqa: S101  # whoever has an address has a target
-    headers = {
-        decision.ROUTE_HEADER: decision.REVERSE,
-        ":authority": target.authority,
-        ":path": target.path,
-    }
+    headers = leading(target)
     removed = [*decision.SECRET_HEADERS]
     facts = {}
     if (secret := verdict.secret) is not None:
@@ -81,12 +82,22 @@ def passed(verdict: Verdict) -> Any:  # noqa: ANN401
     )
 
 
+def leading(target: rules.Target) -> dict[str, str]:
+    """What chooses the way on; a tunnel has no path."""
+    if target.method == rules.TUNNEL:
+        return {decision.ROUTE_HEADER: decision.CONNECT}
+    return {
+        decision.ROUTE_HEADER: decision.REVERSE,
+        ":authority": target.authority,
+        ":path": target.path,
+    }
+
+
 def answered(verdict: Verdict) -> Any:  # noqa: ANN401
     """It ends here, with JSON that an agent can read."""
     headers = {"content-type": "application/json"}
-    if verdict.status == HTTPStatus.UNAUTHORIZED:
-        # git sends a password only to who asks for one.
-        headers["www-authenticate"] = 'Basic realm="anchorhold"'
+    if (question := QUESTIONS.get(verdict.status)) is not None:
+        headers[question] = 'Basic realm="anchorhold"'
     return wire.CheckResponse(
         status=Status(code=PERMISSION_DENIED),
         denied_response=wire.DeniedHttpResponse(

@@ -13,9 +13,10 @@ from anchorhold.policy import identity
 
 # Where clients put what they take for a password or an API key. None of it goes upstream.
 TOKEN_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
-SECRET_HEADERS = (*TOKEN_HEADERS, "proxy-authorization", "cookie")
+PROXY_HEADERS = ("proxy-authorization",)
+SECRET_HEADERS = (*TOKEN_HEADERS, *PROXY_HEADERS, "cookie")
 # Envoy routes by this header and takes it off; it takes it off the agents' requests too.
-ROUTE_HEADER, REVERSE = "x-anchorhold-route", "reverse"
+ROUTE_HEADER, REVERSE, CONNECT = "x-anchorhold-route", "reverse", "connect"
 GREETING = "greeting"
 # What is nobody's refusal: something that is needed is not there.
 FAULTS = {
@@ -41,12 +42,21 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as Envoy read it. `source` is the address that it came from."""
+    """A request as Envoy read it. `source` is the address that it came from.
+
+    `authority` is the host that it says it is for: where a tunnel is to lead.
+    """
 
     source: str
     method: str
     path: str
     headers: Mapping[str, str]
+    authority: str = ""
+
+    @property
+    def tunnels(self) -> bool:
+        """Whether a tunnel is asked for, as one asks a proxy."""
+        return self.method == rules.TUNNEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +90,15 @@ class Judge:
 
     async def decide(self, asked: Asked) -> Verdict:
         """The verdict; whatever is not allowed is refused."""
-        uid = identity.owner(shown(asked.headers), self.keys())
+        uid = identity.owner(token(asked), self.keys())
         cell = self.cell_of(uid) if uid is not None else None
         if cell is None:
-            return Verdict(HTTPStatus.UNAUTHORIZED, "unknown-run")
+            return Verdict(unknown(asked), "unknown-run")
         if (reason := objection(cell, asked)) is not None:
             return Verdict(HTTPStatus.FORBIDDEN, reason, cell)
-        if asked.path == "/":
+        if asked.path == "/" and not asked.tunnels:
             return Verdict(HTTPStatus.OK, GREETING, cell)
-        target = rules.target(asked.method, asked.path)
+        target = target_of(asked)
         if target is None:
             return Verdict(HTTPStatus.FORBIDDEN, "no-host", cell)
         return await self._judge(cell, target)
@@ -124,9 +134,28 @@ def objection(cell: Cell, asked: Asked) -> str | None:
     return "policy-suspended" if cell.suspended else None
 
 
-def shown(headers: Mapping[str, str]) -> str:
+def target_of(asked: Asked) -> rules.Target | None:
+    """Where a request or a tunnel is to go; None if nowhere."""
+    if asked.tunnels:
+        return rules.tunnel(asked.authority)
+    return rules.target(asked.method, asked.path)
+
+
+def unknown(asked: Asked) -> int:
+    """What somebody hears whom nobody knows: a client shows a proxy nothing before it asks."""
+    if asked.tunnels:
+        return HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+    return HTTPStatus.UNAUTHORIZED
+
+
+def token(asked: Asked) -> str:
+    """The token: to a proxy it is shown as one shows it to proxies, and only so."""
+    return shown(asked.headers, PROXY_HEADERS if asked.tunnels else TOKEN_HEADERS)
+
+
+def shown(headers: Mapping[str, str], places: Sequence[str] = TOKEN_HEADERS) -> str:
     """The token that a request shows, in whichever way its client does that."""
-    value = next((headers[name] for name in TOKEN_HEADERS if name in headers), "")
+    value = next((headers[name] for name in places if name in headers), "")
     scheme, _, rest = value.partition(" ")
     match scheme.lower():
         case "bearer" | "token":

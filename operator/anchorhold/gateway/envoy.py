@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anchorhold import names
-from anchorhold.gateway import addresses
-from anchorhold.gateway.decision import REVERSE, ROUTE_HEADER
+from anchorhold.gateway import addresses, tunnel
+from anchorhold.gateway.decision import CONNECT, REVERSE, ROUTE_HEADER
 from anchorhold.gateway.second_layer import Config, part, second_layer, typed
 
 FOLDER = "/run/anchorhold/gateway"
@@ -37,10 +37,17 @@ def bootstrap(reachable: Sequence[addresses.Network], authorities: str, folder: 
         # Without an id, some of Envoy's services end the process at the first request.
         "node": {"id": names.GATEWAY, "cluster": names.GATEWAY},
         "admin": {"address": {"pipe": {"path": f"{folder}/admin.sock", "mode": 0o600}}},
+        "bootstrap_extensions": [tunnel.internal_listeners()],
         "overload_manager": {"resource_monitors": [bounded()]},
         "static_resources": {
-            "listeners": [listener()],
-            "clusters": [decider(folder), upstream(reachable, authorities)],
+            "listeners": [
+                listener(),
+                tunnel.listener(reachable, written(tunnel.line()), BUFFER_BYTES),
+            ],
+            "clusters": [
+                *(decider(folder), upstream(reachable, authorities)),
+                *(bound(tunnel.inside()), bound(tunnel.outside(BUFFER_BYTES))),
+            ],
         },
     }
 
@@ -56,6 +63,11 @@ def thresholds() -> Config:
     """As many requests at a time; Envoy's own bound is half of it."""
     fields = ("max_connections", "max_pending_requests", "max_requests")
     return {"thresholds": [dict.fromkeys(fields, MOST_CONNECTIONS)]}
+
+
+def bound(cluster: Config) -> Config:
+    """A cluster that takes as much as there is memory for."""
+    return {**cluster, "circuit_breakers": thresholds()}
 
 
 def listener() -> Config:
@@ -95,10 +107,11 @@ def connections() -> Config:
         early_header_mutation_extensions=[
             part("stripped", MUTATION, mutations=[{"remove": name} for name in OURS_ALONE])
         ],
-        upgrade_configs=[{"upgrade_type": "websocket"}],
+        upgrade_configs=[{"upgrade_type": "websocket"}, {"upgrade_type": "CONNECT"}],
         access_log=[log()],
         http_filters=[
             asks(),
+            tunnel.handed_on(AUTHZ),
             part("envoy.filters.http.lua", LUA, default_source_code={"inline_string": SCRUB}),
             part(
                 "envoy.filters.http.router",
@@ -128,9 +141,8 @@ def asks() -> Config:
 
 def routes() -> Config:
     """One way out, with a verdict; without one, an end."""
-    verdict = {"name": ROUTE_HEADER, "string_match": {"exact": REVERSE}}
     allowed = {
-        "match": {"prefix": "/", "headers": [verdict]},
+        "match": {"prefix": "/", "headers": [verdict(REVERSE)]},
         "request_headers_to_remove": [ROUTE_HEADER, *UNTOLD],
         "route": {
             "cluster": "upstream",
@@ -140,8 +152,15 @@ def routes() -> Config:
             "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request"},
         },
     }
-    refused = {"match": {"prefix": "/"}, "direct_response": {"status": 403}}
-    return {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [allowed, refused]}]}
+    ends = ({"prefix": "/"}, {"connect_matcher": {}})
+    refused = [{"match": end, "direct_response": {"status": 403}} for end in ends]
+    ways = [allowed, tunnel.route(verdict(CONNECT)), *refused]
+    return {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": ways}]}
+
+
+def verdict(way: str) -> Config:
+    """That the decider chose this way."""
+    return {"name": ROUTE_HEADER, "string_match": {"exact": way}}
 
 
 def log() -> Config:
@@ -159,10 +178,15 @@ def log() -> Config:
         "sent": "%BYTES_SENT%",
         "milliseconds": "%DURATION%",
     }
+    return written({**said, **seen})
+
+
+def written(line: Config) -> Config:
+    """A line of JSON on the standard output."""
     return part(
         "envoy.access_loggers.stdout",
         "extensions.access_loggers.stream.v3.StdoutAccessLog",
-        log_format={"omit_empty_values": True, "json_format": {**said, **seen}},
+        log_format={"omit_empty_values": True, "json_format": line},
     )
 
 
