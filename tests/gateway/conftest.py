@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import places
 from anchorhold.gateway import envoy
 from anchorhold.gateway.addresses import networks
 from bed.kube import wait_for
@@ -45,8 +46,9 @@ def isolate() -> None:
         pytest.fail(f"no network namespace: {os.strerror(ctypes.get_errno())}; this needs root")
     run("ip", "link", "set", "lo", "up")
     theirs = {address for address, _ in (*settings.WORLD_TLS, *settings.WORLD_SERVERS)}
-    for address in sorted({*theirs, *CELLS}):
-        run("ip", "address", "add", f"{address}/32", "dev", "lo")
+    for address in sorted({*theirs, *CELLS, *places.SERVED, places.PUBLIC_6} - places.GIVEN):
+        length = "128" if ":" in address else "32"
+        run("ip", "address", "add", f"{address}/{length}", "dev", "lo")
 
 
 @pytest.fixture(scope="session")
@@ -55,8 +57,10 @@ def internet(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("pki") / "pki"
     pki.create(folder)
     found = Internet(folder / "ca.crt")
-    servers: list[Any] = [found.serve(address, folder) for address in settings.WORLD_TLS]
-    servers.append(NameServer(settings.NAME_SERVER, settings.WORLD_NAMES))
+    others = {*places.SERVED, places.PUBLIC_6} - {address for address, _ in settings.WORLD_TLS}
+    everywhere = (*settings.WORLD_TLS, *((address, 443) for address in others))
+    servers: list[Any] = [found.serve(address, folder) for address in everywhere]
+    servers.append(NameServer(settings.NAME_SERVER, settings.WORLD_NAMES | places.NAMES))
     for server in servers:
         threading.Thread(target=server.serve_forever).start()
     yield found

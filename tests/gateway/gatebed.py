@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ class Internet:
         internet = self
 
         class Counting(world.Server):
+            address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
             def verify_request(self, *_: object) -> bool:
                 internet.visits.append(str(self.server_address[0]))
                 return True

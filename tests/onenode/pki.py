@@ -28,7 +28,7 @@ _API_NAMES = (
     f"IP:{settings.FIRST_SERVICE},IP:{settings.NODE_ADDRESS}"
 )
 _NODE_NAMES = f"DNS:{settings.NODE_NAME},IP:{settings.NODE_ADDRESS}"
-_WORLD_NAMES = ",".join(f"DNS:{name}" for name in settings.WORLD_NAMES)
+_WORLD_NAMES = ",".join(f"DNS:{name}" for name in (*settings.WORLD_NAMES, "*.places.test"))
 
 IDENTITIES = (
     Identity("world", "/CN=world", _WORLD_NAMES),

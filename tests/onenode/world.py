@@ -73,6 +73,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "echo": self._echo,
             "repeat": self._repeat,
             "digest": self._digest,
+            "redirect": self._redirect,
         }
         if path in scripted.PROTOCOLS and self.command == "POST":
             self._play(scripted.PROTOCOLS[path], json.loads(self.body))
@@ -124,6 +125,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Whoever sent a secret can tell that it arrived, and nobody learns it from this."""
         sent = self.headers.get("Authorization", "").encode()
         self._send(hashlib.sha256(sent).hexdigest().encode())
+
+    def _redirect(self) -> None:
+        """Send whoever asks to where the query says."""
+        self.send_response(302)
+        self.send_header("Location", self.path.partition("?")[2])
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _play(self, script: scripted.OpenAI | scripted.Anthropic, asked: dict[str, Any]) -> None:
         if not asked.get("stream"):

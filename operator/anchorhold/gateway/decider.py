@@ -27,7 +27,7 @@ STREAMS = 1_000
 # Never a label with a run or a host.
 VERDICTS = Counter("gateway_verdicts_total", "Requests of agents.", ["decision", "reason"])
 # git and others send a password only to who asks for one.
-QUESTIONS = {
+QUESTIONS: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "www-authenticate",
     HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: "proxy-authenticate",
 }

@@ -152,10 +152,14 @@ def routes() -> Config:
             "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request"},
         },
     }
-    ends = ({"prefix": "/"}, {"connect_matcher": {}})
-    refused = [{"match": end, "direct_response": {"status": 403}} for end in ends]
-    ways = [allowed, tunnel.route(verdict(CONNECT)), *refused]
-    return {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": ways}]}
+    ways = [allowed, tunnel.route(verdict(CONNECT)), end({"prefix": "/"})]
+    hosts = [{"name": "all", "domains": ["*"], "routes": [*ways, end({"connect_matcher": {}})]}]
+    return {"virtual_hosts": hosts}
+
+
+def end(match: Config) -> Config:
+    """No way on."""
+    return {"match": match, "direct_response": {"status": 403}}
 
 
 def verdict(way: str) -> Config:
