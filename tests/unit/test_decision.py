@@ -195,6 +195,54 @@ async def test_a_run_that_greets_is_known():
     assert await judge().decide(asked(path="/")) == Verdict(200, decision.GREETING, CELL)
 
 
+CODE = EgressRule.parse({"name": "code", "host": "code.example", "mode": "Connect"})
+PROXY = {"proxy-authorization": "Basic " + base64.b64encode(f"run:{TOKEN}".encode()).decode()}
+
+
+def tunnel(**fields: Any) -> Asked:  # noqa: ANN401
+    usual = {"method": "CONNECT", "path": "", "headers": PROXY, "authority": "code.example:443"}
+    return asked(**{**usual, **fields})
+
+
+async def test_a_tunnel_goes_to_the_address_that_was_judged():
+    cell = dataclasses.replace(CELL, rules=(*CELL.rules, CODE))
+
+    verdict = await judge(cell).decide(tunnel())
+
+    assert (verdict.status, verdict.rule, verdict.address) == (200, "code", "9.9.9.9")
+    assert verdict.secret is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault", "status", "reason"),
+    [
+        pytest.param({"headers": {}}, "", 407, "unknown-run", id="shows nothing"),
+        pytest.param({"headers": SHOWN}, "", 407, "unknown-run", id="shows it elsewhere"),
+        pytest.param({"source": "10.244.0.8"}, "", 403, "wrong-source", id="from elsewhere"),
+        pytest.param({"authority": "code.example"}, "", 403, "no-host", id="to no port"),
+        pytest.param({"path": "/", "authority": ""}, "", 403, "no-host", id="as a greeting"),
+        pytest.param(
+            {"authority": "api.model.example:443"}, "", 403, "mode-not-allowed", id="to ask there"
+        ),
+        pytest.param(
+            {}, "address-not-public", 403, "address-not-public", id="to where nothing may go"
+        ),
+    ],
+)
+async def test_a_tunnel_is_refused(fields: dict[str, Any], fault: str, status: int, reason: str):
+    cell = dataclasses.replace(CELL, rules=(*CELL.rules, CODE))
+
+    verdict = await judge(cell, fault).decide(tunnel(**fields))
+
+    assert (verdict.status, verdict.reason, verdict.address) == (status, reason, "")
+
+
+async def test_a_proxy_s_password_is_none_of_the_gateway_s_own():
+    verdict = await judge().decide(asked(headers=PROXY))
+
+    assert (verdict.status, verdict.reason) == (401, "unknown-run")
+
+
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [

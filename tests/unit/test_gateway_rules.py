@@ -36,6 +36,22 @@ def test_where_a_request_wants_to_go(asked: str, expected: Target | None):
     assert rules.target("GET", asked) == expected
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("api.test:443", Target("CONNECT", "api.test", 443, "")),
+        ("API.test:8443", Target("CONNECT", "api.test", 8443, "")),
+        ("api.test", None),
+        ("api.test:", None),
+        ("api.test:https", None),
+        ("[::1]:443", None),
+        ("", None),
+    ],
+)
+def test_where_a_tunnel_is_to_lead(asked: str, expected: Target | None):
+    assert rules.tunnel(asked) == expected
+
+
 @pytest.mark.parametrize(("port", "authority"), [(443, "api.test"), (8443, "api.test:8443")])
 def test_the_upstream_is_told_that_it_was_asked_as(port: int, authority: str):
     assert Target("GET", "api.test", port, "/").authority == authority
@@ -116,3 +132,17 @@ def test_the_first_rule_that_allows_it_counts_and_without_rules_none_does():
 
     assert rules.find([reading, writing, both], wanted) == writing
     assert rules.find([], wanted) == "host-not-allowed"
+
+
+def test_a_rule_is_for_one_mode():
+    """So that no limit on methods and paths is got around by a tunnel."""
+    asking = rule()
+    tunnelling = EgressRule.parse({"name": "code", "host": "code.test", "mode": "Connect"})
+    listed = [asking, tunnelling]
+
+    assert rules.find(listed, Target("GET", "api.test", 443, "/v1/x")) == asking
+    assert rules.find(listed, Target("CONNECT", "code.test", 443, "")) == tunnelling
+    assert rules.find(listed, Target("CONNECT", "api.test", 443, "")) == "mode-not-allowed"
+    assert rules.find(listed, Target("GET", "code.test", 443, "/")) == "mode-not-allowed"
+    assert rules.find(listed, Target("CONNECT", "code.test", 22, "")) == "host-not-allowed"
+    assert rules.find(listed, Target("CONNECT", "other.test", 443, "")) == "host-not-allowed"
