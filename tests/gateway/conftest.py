@@ -77,7 +77,9 @@ def gateway(internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Ite
     authorities = str(internet.authorities)
     config = envoy.bootstrap(networks(f"{GOOD}/32"), authorities, str(folder))
     (folder / "envoy.json").write_text(json.dumps(config), encoding="ascii")
-    beside = Decider(f"{folder}/decider.sock")
+    authority = folder / "authority"
+    pki.authority(authority)
+    beside = Decider(f"{folder}/decider.sock", authority)
     beside.start()
     with (folder / "log").open("wb") as log:
         words = [
@@ -115,6 +117,7 @@ def bed(gateway: Bed) -> Bed:
     gateway.decider.secrets.clear()
     gateway.decider.keys[:] = [KEY]
     gateway.decider.blind = None
+    gateway.decider.minted.clear()
     gateway.internet.visits.clear()
     gateway.internet.requests.clear()
     gateway.internet.heads.clear()

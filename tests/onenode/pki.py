@@ -55,6 +55,13 @@ def create(folder: Path) -> None:
         (folder / f"{identity.name}.kubeconfig").write_text(text)
 
 
+def authority(folder: Path) -> None:
+    """Write an authority of its own into an empty folder, as a TLS Secret has it."""
+    folder.mkdir(parents=True, mode=0o700)
+    run("openssl", "req", "-x509", *_EC, "-keyout", "tls.key", "-out", "tls.crt",
+        "-subj", "/CN=anchorhold-intercept", "-days", _DAYS, cwd=folder)  # fmt: skip
+
+
 def _issue(folder: Path, identity: Identity) -> None:
     name = identity.name
     run("openssl", "req", *_EC, "-keyout", f"{name}.key", "-out", f"{name}.csr",

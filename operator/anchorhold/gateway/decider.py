@@ -5,7 +5,7 @@ whatever the agent sent, and without a verdict of ours Envoy has no route.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +13,7 @@ import grpc
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.service.auth.v3 import external_auth_pb2 as wire
 from envoy.service.auth.v3 import external_auth_pb2_grpc as service
+from envoy.service.secret.v3 import sds_pb2_grpc as secrets
 from envoy.type.v3.http_status_pb2 import HttpStatus
 from google.protobuf.struct_pb2 import Struct
 from google.rpc.status_pb2 import Status
@@ -20,6 +21,8 @@ from prometheus_client import Counter
 
 from anchorhold.gateway import decision, rules
 from anchorhold.gateway.decision import Asked, Judge, Verdict
+from anchorhold.gateway.leaves import Leaf
+from anchorhold.gateway.secrets_service import Certificates
 
 # gRPC's codes: what Envoy looks at.
 OK, PERMISSION_DENIED = 0, 7
@@ -51,7 +54,8 @@ def read(attributes: Any) -> Asked:  # noqa: ANN401
     """What Envoy tells about a request."""
     http = attributes.request.http
     source = attributes.source.address.socket_address.address
-    return Asked(source, http.method, http.path, dict(http.headers), http.host)
+    inside = decision.INSIDE in attributes.context_extensions
+    return Asked(source, http.method, http.path, dict(http.headers), http.host, inside)
 
 
 def answer(verdict: Verdict) -> Any:  # noqa: ANN401
@@ -63,7 +67,7 @@ def passed(verdict: Verdict) -> Any:  # noqa: ANN401
     """On it goes, to the one address, without what the agent showed us."""
     target = verdict.target
     assert target is not None  # noqa: S101  # whoever has an address has a target
-    headers = leading(target)
+    headers = leading(verdict.way, target)
     removed = [*decision.SECRET_HEADERS]
     facts = {}
     if (secret := verdict.secret) is not None:
@@ -82,12 +86,12 @@ def passed(verdict: Verdict) -> Any:  # noqa: ANN401
     )
 
 
-def leading(target: rules.Target) -> dict[str, str]:
+def leading(way: str, target: rules.Target) -> dict[str, str]:
     """What chooses the way on; a tunnel has no path."""
     if target.method == rules.TUNNEL:
-        return {decision.ROUTE_HEADER: decision.CONNECT}
+        return {decision.ROUTE_HEADER: way}
     return {
-        decision.ROUTE_HEADER: decision.REVERSE,
+        decision.ROUTE_HEADER: way,
         ":authority": target.authority,
         ":path": target.path,
     }
@@ -134,6 +138,7 @@ def record(verdict: Verdict, **more: str) -> Struct:
             "uid": cell.uid if cell is not None else "",
             "rule": verdict.rule,
             "host": target.host if target is not None else "",
+            "port": str(target.port) if target is not None else "",
             "decision": word(verdict),
             "reason": verdict.reason,
             **more,
@@ -150,10 +155,11 @@ def option(name: str, value: str) -> HeaderValueOption:
     )
 
 
-async def serve(judge: Judge, socket: str) -> grpc.aio.Server:
+async def serve(judge: Judge, mint: Callable[[str], Leaf | None], socket: str) -> grpc.aio.Server:
     """Answer at a Unix socket until the server is stopped."""
     server = grpc.aio.server(options=[("grpc.max_concurrent_streams", STREAMS)])
     service.add_AuthorizationServicer_to_server(Decider(judge), server)
+    secrets.add_SecretDiscoveryServiceServicer_to_server(Certificates(mint), server)
     server.add_insecure_port(f"unix:{socket}")
     await server.start()
     return server

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from anchorhold.api import egress
 from anchorhold.api.egress import EgressRule
 from anchorhold.gateway import addresses, credentials, rules
 from anchorhold.gateway.credentials import Header, Keeping
@@ -16,12 +17,16 @@ TOKEN_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 PROXY_HEADERS = ("proxy-authorization",)
 SECRET_HEADERS = (*TOKEN_HEADERS, *PROXY_HEADERS, "cookie")
 # Envoy routes by this header and takes it off; it takes it off the agents' requests too.
-ROUTE_HEADER, REVERSE, CONNECT = "x-anchorhold-route", "reverse", "connect"
+ROUTE_HEADER = "x-anchorhold-route"
+REVERSE, CONNECT, INTERCEPT = "reverse", "connect", "intercept"
+# Envoy says with these whose tunnel a request came through, and where that leads, as 'host:port'.
+INSIDE, RUN_HEADER, TUNNEL_HEADER = "inside", "x-anchorhold-run", "x-anchorhold-tunnel"
 GREETING = "greeting"
 # What is nobody's refusal: something that is needed is not there.
 FAULTS = {
     addresses.NO_ANSWER: HTTPStatus.BAD_GATEWAY,
     credentials.MISSING: HTTPStatus.SERVICE_UNAVAILABLE,
+    rules.OTHER_HOST: HTTPStatus.MISDIRECTED_REQUEST,
 }
 
 
@@ -44,7 +49,8 @@ class Cell:
 class Asked:
     """A request as Envoy read it. `source` is the address that it came from.
 
-    `authority` is the host that it says it is for: where a tunnel is to lead.
+    `authority` is the host that it says it is for. `inside` says that it came through a tunnel,
+    so that Envoy's word counts for whose it is.
     """
 
     source: str
@@ -52,6 +58,7 @@ class Asked:
     path: str
     headers: Mapping[str, str]
     authority: str = ""
+    inside: bool = False
 
     @property
     def tunnels(self) -> bool:
@@ -63,7 +70,7 @@ class Asked:
 class Verdict:
     """What becomes of a request. `address` is where it goes; empty: it goes nowhere.
 
-    `secret` is the header that is added on the way.
+    `secret` is the header that is added on the way, `way` the one that Envoy takes.
     """
 
     status: int
@@ -73,6 +80,7 @@ class Verdict:
     rule: str = ""
     address: str = ""
     secret: Header | None = None
+    way: str = REVERSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +98,25 @@ class Judge:
 
     async def decide(self, asked: Asked) -> Verdict:
         """The verdict; whatever is not allowed is refused."""
-        uid = identity.owner(token(asked), self.keys())
+        uid = whose(asked, self.keys())
         cell = self.cell_of(uid) if uid is not None else None
         if cell is None:
             return Verdict(unknown(asked), "unknown-run")
         if (reason := objection(cell, asked)) is not None:
             return Verdict(HTTPStatus.FORBIDDEN, reason, cell)
-        if asked.path == "/" and not asked.tunnels:
+        if asked.path == "/" and not (asked.tunnels or asked.inside):
             return Verdict(HTTPStatus.OK, GREETING, cell)
         target = target_of(asked)
-        if target is None:
-            return Verdict(HTTPStatus.FORBIDDEN, "no-host", cell)
-        return await self._judge(cell, target)
+        if isinstance(target, str):
+            return Verdict(FAULTS.get(target, HTTPStatus.FORBIDDEN), target, cell)
+        return await self._judge(cell, target, modes(asked))
 
-    async def _judge(self, cell: Cell, target: rules.Target) -> Verdict:
-        rule = rules.find(cell.rules, target)
+    async def _judge(self, cell: Cell, target: rules.Target, modes: Sequence[str]) -> Verdict:
+        rule = rules.find(cell.rules, target, modes)
         if isinstance(rule, str):
             return Verdict(HTTPStatus.FORBIDDEN, rule, cell, target)
+        if target.method == rules.TUNNEL:
+            return await self._tunnel(cell, target, rule)
         secret = self._secret(cell, rule)
         if isinstance(secret, str):
             return Verdict(status(secret), secret, cell, target, rule.name)
@@ -114,6 +124,14 @@ class Judge:
         if fault:
             return Verdict(status(fault), fault, cell, target, rule.name)
         return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address, secret)
+
+    async def _tunnel(self, cell: Cell, target: rules.Target, rule: EgressRule) -> Verdict:
+        """A way to the host; what comes through it is judged then, where that can be seen."""
+        address, fault = await self.resolve(target.host)
+        if fault:
+            return Verdict(status(fault), fault, cell, target, rule.name)
+        way = rule.mode.lower()
+        return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address, way=way)
 
     def _secret(self, cell: Cell, rule: EgressRule) -> Header | str | None:
         """The header that the rule adds, if any, or why it can't."""
@@ -134,11 +152,32 @@ def objection(cell: Cell, asked: Asked) -> str | None:
     return "policy-suspended" if cell.suspended else None
 
 
-def target_of(asked: Asked) -> rules.Target | None:
-    """Where a request or a tunnel is to go; None if nowhere."""
+def target_of(asked: Asked) -> rules.Target | str:
+    """Where a request or a tunnel is to go, or why it can't."""
+    if asked.inside:
+        return rules.within(asked.method, asked.authority, asked.path, tunnel_of(asked))
     if asked.tunnels:
-        return rules.tunnel(asked.authority)
-    return rules.target(asked.method, asked.path)
+        return rules.tunnel(asked.authority) or rules.NO_HOST
+    return rules.target(asked.method, asked.path) or rules.NO_HOST
+
+
+def tunnel_of(asked: Asked) -> str:
+    """Where the tunnel leads that a request came through."""
+    return asked.headers.get(TUNNEL_HEADER, "")
+
+
+def modes(asked: Asked) -> Sequence[str]:
+    """The modes of the rules that may allow it, the strictest first."""
+    if asked.inside:
+        return (egress.INTERCEPT,)
+    return (egress.INTERCEPT, egress.CONNECT) if asked.tunnels else (egress.REVERSE,)
+
+
+def whose(asked: Asked, keys: Sequence[bytes]) -> str | None:
+    """The uid of the run that asks: by its token, or as Envoy knows it from the tunnel."""
+    if asked.inside:
+        return asked.headers.get(RUN_HEADER)
+    return identity.owner(token(asked), keys)
 
 
 def unknown(asked: Asked) -> int:

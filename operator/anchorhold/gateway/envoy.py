@@ -13,16 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anchorhold import names
-from anchorhold.gateway import addresses, tunnel
-from anchorhold.gateway.decision import CONNECT, REVERSE, ROUTE_HEADER
-from anchorhold.gateway.second_layer import Config, part, second_layer, typed
+from anchorhold.gateway import addresses, clusters, intercept, tunnel
+from anchorhold.gateway.clusters import AUTHZ, BUFFER_BYTES, DECIDER, MOST_CONNECTIONS
+from anchorhold.gateway.decision import CONNECT, INSIDE, INTERCEPT, REVERSE, ROUTE_HEADER
+from anchorhold.gateway.second_layer import Config, part
 
 FOLDER = "/run/anchorhold/gateway"
-DECIDER, AUTHZ = "decider", "envoy.filters.http.ext_authz"
 AUTHZ_SECONDS = 8
-BUFFER_BYTES = 65_536
-# An open stream takes some 60 KiB; so many fit into the memory that the chart gives.
-MOST_CONNECTIONS = 2_000
 LUA = "extensions.filters.http.lua.v3.Lua"
 SCRUB = Path(__file__).with_name("scrub.lua").read_text(encoding="ascii")
 MUTATION = "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
@@ -40,13 +37,12 @@ def bootstrap(reachable: Sequence[addresses.Network], authorities: str, folder: 
         "bootstrap_extensions": [tunnel.internal_listeners()],
         "overload_manager": {"resource_monitors": [bounded()]},
         "static_resources": {
-            "listeners": [
-                listener(),
-                tunnel.listener(reachable, written(tunnel.line()), BUFFER_BYTES),
-            ],
+            "listeners": [listener(), *tunnels(reachable)],
             "clusters": [
-                *(decider(folder), upstream(reachable, authorities)),
-                *(bound(tunnel.inside()), bound(tunnel.outside(BUFFER_BYTES))),
+                clusters.decider(folder),
+                clusters.upstream(reachable, authorities),
+                clusters.outside(tunnel.OUTSIDE),
+                *(clusters.inside(name) for name in (CONNECT, INTERCEPT, INSIDE)),
             ],
         },
     }
@@ -59,17 +55,6 @@ def bounded() -> Config:
     return part(name, kind, max_active_downstream_connections=MOST_CONNECTIONS)
 
 
-def thresholds() -> Config:
-    """As many requests at a time; Envoy's own bound is half of it."""
-    fields = ("max_connections", "max_pending_requests", "max_requests")
-    return {"thresholds": [dict.fromkeys(fields, MOST_CONNECTIONS)]}
-
-
-def bound(cluster: Config) -> Config:
-    """A cluster that takes as much as there is memory for."""
-    return {**cluster, "circuit_breakers": thresholds()}
-
-
 def listener() -> Config:
     """Where agents knock."""
     address = {"address": "0.0.0.0", "port_value": names.GATEWAY_PORT}  # noqa: S104
@@ -77,16 +62,40 @@ def listener() -> Config:
         "name": REVERSE,
         "address": {"socket_address": address},
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
-        "filter_chains": [{"filters": [connections()]}],
+        "filter_chains": [{"filters": [of_agents()]}],
     }
 
 
-def connections() -> Config:
+def tunnels(reachable: Sequence[addresses.Network]) -> list[Config]:
+    """The listeners inside: what each mode lets through, and what reads it where that is us."""
+    line = written(tunnel.line())
+    return [
+        tunnel.listener(CONNECT, tunnel.OUTSIDE, reachable, line),
+        tunnel.listener(INTERCEPT, INSIDE, reachable, line),
+        intercept.listener(in_a_tunnel()),
+    ]
+
+
+def of_agents() -> Config:
+    """Requests, and requests for a tunnel."""
+    ways = [way(REVERSE), *(tunnel.route(name, verdict(name)) for name in (CONNECT, INTERCEPT))]
+    filters = [asks(), tunnel.handed_on(AUTHZ)]
+    routed = routes([*ways, end({"connect_matcher": {}})], {})
+    return connections(REVERSE, filters, routed, "CONNECT")
+
+
+def in_a_tunnel() -> Config:
+    """The requests that come through one, where it is ours to read them."""
+    routed = routes([way(REVERSE)], intercept.through_a_tunnel())
+    return connections(INSIDE, [intercept.identified(), asks()], routed)
+
+
+def connections(name: str, filters: Sequence[Config], routed: Config, *upgrades: str) -> Config:
     """How a connection is read, and what becomes of its requests."""
     return part(
         "http",
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        stat_prefix=REVERSE,
+        stat_prefix=name,
         # The address of the Pod, and nothing that a header claims.
         use_remote_address=True,
         skip_xff_append=True,
@@ -107,11 +116,10 @@ def connections() -> Config:
         early_header_mutation_extensions=[
             part("stripped", MUTATION, mutations=[{"remove": name} for name in OURS_ALONE])
         ],
-        upgrade_configs=[{"upgrade_type": "websocket"}, {"upgrade_type": "CONNECT"}],
+        upgrade_configs=[{"upgrade_type": each} for each in ("websocket", *upgrades)],
         access_log=[log()],
         http_filters=[
-            asks(),
-            tunnel.handed_on(AUTHZ),
+            *filters,
             part("envoy.filters.http.lua", LUA, default_source_code={"inline_string": SCRUB}),
             part(
                 "envoy.filters.http.router",
@@ -119,7 +127,7 @@ def connections() -> Config:
                 suppress_envoy_headers=True,
             ),
         ],
-        route_config=routes(),
+        route_config=routed,
     )
 
 
@@ -139,11 +147,17 @@ def asks() -> Config:
     )
 
 
-def routes() -> Config:
-    """One way out, with a verdict; without one, an end."""
-    allowed = {
-        "match": {"prefix": "/", "headers": [verdict(REVERSE)]},
-        "request_headers_to_remove": [ROUTE_HEADER, *UNTOLD],
+def routes(ways: Sequence[Config], settings: Config) -> Config:
+    """With a verdict, the way that it names; without one, an end."""
+    host = {"name": "all", "domains": ["*"], "routes": [*ways, end({"prefix": "/"})]}
+    return {"virtual_hosts": [{**host, "typed_per_filter_config": settings}]}
+
+
+def way(name: str) -> Config:
+    """The way of a request to the upstream."""
+    return {
+        "match": {"prefix": "/", "headers": [verdict(name)]},
+        "request_headers_to_remove": [ROUTE_HEADER, *intercept.HEADERS, *UNTOLD],
         "route": {
             "cluster": "upstream",
             "timeout": "0s",
@@ -152,9 +166,6 @@ def routes() -> Config:
             "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request"},
         },
     }
-    ways = [allowed, tunnel.route(verdict(CONNECT)), end({"prefix": "/"})]
-    hosts = [{"name": "all", "domains": ["*"], "routes": [*ways, end({"connect_matcher": {}})]}]
-    return {"virtual_hosts": hosts}
 
 
 def end(match: Config) -> Config:
@@ -162,9 +173,9 @@ def end(match: Config) -> Config:
     return {"match": match, "direct_response": {"status": 403}}
 
 
-def verdict(way: str) -> Config:
+def verdict(name: str) -> Config:
     """That the decider chose this way."""
-    return {"name": ROUTE_HEADER, "string_match": {"exact": way}}
+    return {"name": ROUTE_HEADER, "string_match": {"exact": name}}
 
 
 def log() -> Config:
@@ -195,47 +206,6 @@ def written(line: Config) -> Config:
 
 
 SAID = ("run", "uid", "rule", "host", "decision", "reason")
-HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-
-
-def decider(folder: str) -> Config:
-    """Ours, at a Unix socket that no agent reaches."""
-    endpoint = {"endpoint": {"address": {"pipe": {"path": f"{folder}/decider.sock"}}}}
-    options = typed(
-        "extensions.upstreams.http.v3.HttpProtocolOptions",
-        explicit_http_config={"http2_protocol_options": {}},
-    )
-    return {
-        "name": DECIDER,
-        "connect_timeout": "1s",
-        "circuit_breakers": thresholds(),
-        "load_assignment": {"cluster_name": DECIDER, "endpoints": [{"lb_endpoints": [endpoint]}]},
-        "typed_extension_protocol_options": {HTTP_OPTIONS: options},
-    }
-
-
-def upstream(reachable: Sequence[addresses.Network], authorities: str) -> Config:
-    """The address that was judged, by TLS, under the name that was judged."""
-    trusted = {"validation_context": {"trusted_ca": {"filename": authorities}}}
-    codec = "extensions.filters.http.upstream_codec.v3.UpstreamCodec"
-    options = typed(
-        "extensions.upstreams.http.v3.HttpProtocolOptions",
-        upstream_http_protocol_options={"auto_sni": True, "auto_san_validation": True},
-        auto_config={"http2_protocol_options": {}},
-        http_filters=[second_layer(reachable), part("envoy.filters.http.upstream_codec", codec)],
-    )
-    tls = "extensions.transport_sockets.tls.v3.UpstreamTlsContext"
-    return {
-        "name": "upstream",
-        "type": "ORIGINAL_DST",
-        "lb_policy": "CLUSTER_PROVIDED",
-        "connect_timeout": "5s",
-        "circuit_breakers": thresholds(),
-        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
-        "original_dst_lb_config": {"metadata_key": {"key": AUTHZ, "path": [{"key": "dst"}]}},
-        "transport_socket": part("tls", tls, common_tls_context=trusted),
-        "typed_extension_protocol_options": {HTTP_OPTIONS: options},
-    }
 
 
 def main() -> None:

@@ -7,11 +7,12 @@ the ones that are sent on.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from anchorhold.api.egress import CONNECT, REVERSE, EgressRule
+from anchorhold.api.egress import REVERSE, EgressRule
 
 HTTPS = 443
 # The method by which a client asks a proxy for a tunnel.
 TUNNEL = "CONNECT"
+NO_HOST, OTHER_HOST = "no-host", "not-the-host-of-the-tunnel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,15 @@ def tunnel(authority: str) -> Target | None:
     return at(authority, TUNNEL, "") if ":" in authority else None
 
 
+def within(method: str, authority: str, path: str, led: str) -> Target | str:
+    """What a request is for that came through a tunnel to `led`: that very host and port."""
+    wanted, there = at(authority, method, path), tunnel(led)
+    if wanted is None or there is None or not path.startswith("/"):
+        return NO_HOST
+    same = (wanted.host, wanted.port) == (there.host, there.port)
+    return wanted if same and method != TUNNEL else OTHER_HOST
+
+
 def at(place: str, method: str, path: str) -> Target | None:
     """The target at '<host>[:<port>]'."""
     host, colon, port = place.lower().partition(":")
@@ -50,14 +60,16 @@ def at(place: str, method: str, path: str) -> Target | None:
     return Target(method, host, int(port) if colon else HTTPS, path)
 
 
-def find(rules: Sequence[EgressRule], wanted: Target) -> EgressRule | str:
-    """The first rule that allows it, or the reason why none does."""
+def find(
+    rules: Sequence[EgressRule], wanted: Target, modes: Sequence[str] = (REVERSE,)
+) -> EgressRule | str:
+    """The first rule that allows it, or the reason why none does. Earlier modes go first."""
     near = [rule for rule in rules if reaches(rule, wanted)]
-    mode = CONNECT if wanted.method == TUNNEL else REVERSE
-    fitting = [rule for rule in near if rule.mode == mode]
+    fitting = [rule for mode in modes for rule in near if rule.mode == mode]
     if not fitting:
         return "mode-not-allowed" if near else "host-not-allowed"
-    allowed = (rule for rule in fitting if mode == CONNECT or permits(rule, wanted))
+    # What comes through a tunnel is judged then, if it can be.
+    allowed = (rule for rule in fitting if wanted.method == TUNNEL or permits(rule, wanted))
     return next(allowed, "method-or-path-not-allowed")
 
 

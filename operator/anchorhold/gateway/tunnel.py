@@ -9,21 +9,22 @@ another host, and what is not TLS names none.
 from collections.abc import Sequence
 
 from anchorhold.gateway import addresses
+from anchorhold.gateway.clusters import BUFFER_BYTES
 from anchorhold.gateway.second_layer import Config, part, public
 
-TUNNEL, OUTSIDE = "tunnel", "tunnel-upstream"
+OUTSIDE = "tunnelled"
 IDLE_SECONDS, GREETING_SECONDS = 300, 10
 # A greeting with post-quantum keys takes some 2 KiB.
 GREETING_BYTES = 16_384
-HOST, RUN, UID, RULE = (f"anchorhold.{name}" for name in ("host", "run", "uid", "rule"))
+FACTS = ("host", "port", "run", "uid", "rule")
+HOST, PORT, RUN, UID, RULE = (f"anchorhold.{name}" for name in FACTS)
 # Envoy's own names: the listener inside takes these for the two ends of its connection.
 TO, FROM = (f"envoy.filters.listener.original_dst.{end}_ip" for end in ("local", "remote"))
 
 
 def handed_on(authz: str) -> Config:
     """What the verdict said, for the listener inside."""
-    said = {HOST: "host", RUN: "run", UID: "uid", RULE: "rule"}
-    facts = {key: f"%DYNAMIC_METADATA({authz}:{name})%" for key, name in said.items()}
+    facts = {f"anchorhold.{name}": f"%DYNAMIC_METADATA({authz}:{name})%" for name in FACTS}
     return part(
         "envoy.filters.http.set_filter_state",
         "extensions.filters.http.set_filter_state.v3.Config",
@@ -46,13 +47,13 @@ def state(key: str, factory: str, text: str) -> Config:
     }
 
 
-def route(header: Config) -> Config:
-    """The way into the tunnel, with a verdict."""
+def route(name: str, verdict: Config) -> Config:
+    """The way into a tunnel, with a verdict."""
     upgrade = {"upgrade_type": "CONNECT", "connect_config": {}}
     return {
-        "match": {"connect_matcher": {}, "headers": [header]},
+        "match": {"connect_matcher": {}, "headers": [verdict]},
         "route": {
-            "cluster": TUNNEL,
+            "cluster": name,
             "timeout": "0s",
             "idle_timeout": f"{IDLE_SECONDS}s",
             "upgrade_configs": [upgrade],
@@ -60,51 +61,27 @@ def route(header: Config) -> Config:
     }
 
 
-def inside() -> Config:
-    """The way from the request for a tunnel to the listener inside."""
-    address = {"envoy_internal_address": {"server_listener_name": TUNNEL}}
-    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
-    raw = part("raw", "extensions.transport_sockets.raw_buffer.v3.RawBuffer")
-    internal = "extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport"
-    return {
-        "name": TUNNEL,
-        "connect_timeout": "5s",
-        "load_assignment": {"cluster_name": TUNNEL, "endpoints": endpoints},
-        "transport_socket": part("internal", internal, transport_socket=raw),
-    }
-
-
-def outside(buffer_bytes: int) -> Config:
-    """The address that was judged; what is said to it is no business of ours."""
-    return {
-        "name": OUTSIDE,
-        "type": "ORIGINAL_DST",
-        "lb_policy": "CLUSTER_PROVIDED",
-        "connect_timeout": "5s",
-        "per_connection_buffer_limit_bytes": buffer_bytes,
-    }
-
-
-def listener(reachable: Sequence[addresses.Network], log: Config, buffer_bytes: int) -> Config:
+def listener(
+    name: str, onwards: str, reachable: Sequence[addresses.Network], log: Config
+) -> Config:
     """The listener inside. Nobody is dialled before its judgement, which needs the greeting."""
     passing = part(
         "envoy.filters.network.tcp_proxy",
         "extensions.filters.network.tcp_proxy.v3.TcpProxy",
-        stat_prefix=TUNNEL,
-        cluster=OUTSIDE,
+        stat_prefix=name,
+        cluster=onwards,
         idle_timeout=f"{IDLE_SECONDS}s",
         upstream_connect_mode="ON_DOWNSTREAM_DATA",
         max_early_data_bytes=GREETING_BYTES,
     )
     inspector = "extensions.filters.listener.tls_inspector.v3.TlsInspector"
-    restored = "extensions.filters.listener.original_dst.v3.OriginalDst"
     return {
-        "name": TUNNEL,
+        "name": name,
         "internal_listener": {},
-        "per_connection_buffer_limit_bytes": buffer_bytes,
+        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "listener_filters_timeout": f"{GREETING_SECONDS}s",
         "listener_filters": [
-            part("envoy.filters.listener.original_dst", restored),
+            restored(),
             part("envoy.filters.listener.tls_inspector", inspector),
         ],
         "filter_chains": [
@@ -115,6 +92,12 @@ def listener(reachable: Sequence[addresses.Network], log: Config, buffer_bytes: 
         ],
         "access_log": [log],
     }
+
+
+def restored() -> Config:
+    """The two ends of the connection, as they were said."""
+    kind = "extensions.filters.listener.original_dst.v3.OriginalDst"
+    return part("envoy.filters.listener.original_dst", kind)
 
 
 def judged(reachable: Sequence[addresses.Network]) -> Config:
@@ -128,7 +111,7 @@ def judged(reachable: Sequence[addresses.Network]) -> Config:
     return part(
         "envoy.filters.network.rbac",
         "extensions.filters.network.rbac.v3.RBAC",
-        stat_prefix=f"{TUNNEL}.",
+        stat_prefix="tunnel.",
         rules={"action": "ALLOW", "policies": {"named": policy}},
     )
 
