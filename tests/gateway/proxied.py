@@ -62,27 +62,32 @@ def secured(sender: socket.socket, name: str | None, authorities: Path) -> Itera
 
 
 def asked(
-    sender: ssl.SSLSocket, host: str, path: str = "/v1/chat", method: str = "GET", **heads: str
+    sender: ssl.SSLSocket,
+    host: str,
+    path: str = "/v1/chat",
+    method: str = "GET",
+    heads: dict[str, str] | None = None,
 ) -> tuple[int, bytes]:
     """One request through a tunnel, and its answer."""
     connection = http.client.HTTPConnection(host)
     connection.sock = sender
-    connection.request(method, path, headers=heads)
+    connection.request(method, path, headers=heads or {})
     response = connection.getresponse()
     return response.status, response.read()
 
 
-def attempt(bed: Bed, host: str, name: str | None = None, path: str = "/v1/chat") -> int:
+def attempt(bed: Bed, host: str, name: str | None = None, authorities: Path | None = None) -> int:
     """All of it, as honest clients do it, or with another name in the greeting: what came back.
 
-    0 is a connection that was cut.
+    0 is a connection that was cut. `authorities` are those of the world where nothing else is said.
     """
+    trusted = authorities or bed.internet.authorities
     try:
         with (
             tunnel(bed, f"{host}:443") as sender,
-            secured(sender, name or host, bed.internet.authorities) as wrapped,
+            secured(sender, name or host, trusted) as wrapped,
         ):
-            return asked(wrapped, host, path)[0]
+            return asked(wrapped, host)[0]
     except NotLetInError as refusal:
         return refusal.status
     except (ssl.SSLError, ConnectionError, http.client.RemoteDisconnected):

@@ -9,28 +9,37 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import proxied
 from anchorhold.api.egress import EgressRule
 from bed.kube import wait_for
-from gatebed import CELLS, GOOD, Bed, rule, tunnelled
+from gatebed import CELLS, GOOD, Bed, intercepted, rule, tunnelled
 from places import PUBLIC_6, SERVED, WITHOUT_SERVER, ZONE, named
 
-MODES = ("reverse", "connect")
+MODES = ("reverse", "connect", "intercept")
 
 
-def allowed(mode: str, host: str) -> EgressRule:
+def allowed(mode: str, host: str, **fields: Any) -> EgressRule:  # noqa: ANN401
     """A rule for the host, in this mode."""
-    return rule(host=host) if mode == "reverse" else tunnelled(host=host)
+    makers = {"reverse": rule, "connect": tunnelled, "intercept": intercepted}
+    return makers[mode](host=host, **fields)
+
+
+def trusted(bed: Bed, mode: str) -> Path:
+    """Whom an agent must trust for what it sees."""
+    return bed.decider.authority / "tls.crt" if mode == "intercept" else bed.internet.authorities
 
 
 def attempt(bed: Bed, mode: str, host: str) -> int:
     """An honest request to the host by the mode: its status; 0 where it was cut."""
     if mode != "reverse":
-        return proxied.attempt(bed, host)
+        return proxied.attempt(bed, host, authorities=trusted(bed, mode))
     connection = http.client.HTTPConnection(CELLS[0], 8080, 20, source_address=(CELLS[0], 0))
     with closing(connection):
         shown = {"Authorization": f"Bearer {bed.token(0)}"}
@@ -63,21 +72,35 @@ def test_a_name_that_leads_there_is_refused(bed: Bed, address: str, mode: str):
     assert bed.internet.visits == [PUBLIC_6]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("address", [*SERVED, *WITHOUT_SERVER])
-def test_envoy_alone_does_not_dial_it(bed: Bed, address: str, mode: str):
-    """The second layer: whatever the decider says, once it is wrong and once it is right."""
-    bed.cell(0, allowed(mode, "model.test"))
-    told = iter([address, GOOD])
+# What the decider says before it is wrong, and what the agent gets: in a tunnel that is read, the
+# address is judged twice, and the second time by another layer.
+BLINDED: list[Any] = [
+    pytest.param("reverse", [], 403, id="reverse"),
+    pytest.param("connect", [], 0, id="connect"),
+    pytest.param("intercept", [], 0, id="intercept"),
+    pytest.param("intercept", [GOOD], 403, id="inside"),
+]
 
-    async def misled(_: str) -> tuple[str, str]:
-        return next(told), ""
+
+@pytest.mark.parametrize(("mode", "before", "status"), BLINDED)
+def test_envoy_alone_dials_none_of_them(bed: Bed, mode: str, before: list[str], status: int):
+    """The second layer: the decider says yes to everything, first wrongly and then rightly."""
+    hosts = {named(address): address for address in (*SERVED, *WITHOUT_SERVER)}
+    bed.cell(0, *(allowed(mode, host) for host in hosts))
+    told = {host: iter([*before, address, *[GOOD] * 4]) for host, address in hosts.items()}
+
+    async def misled(host: str) -> tuple[str, str]:
+        return next(told[host]), ""
+
+    def all_of_them() -> set[tuple[str, int]]:
+        with ThreadPoolExecutor(9) as agents:
+            return set(zip(hosts, agents.map(lambda h: attempt(bed, mode, h), hosts), strict=True))
 
     bed.decider.blind = misled
-    assert attempt(bed, mode, "model.test") == (403 if mode == "reverse" else 0)
+    assert all_of_them() == {(host, status) for host in hosts}
     assert bed.internet.visits == []
-    assert attempt(bed, mode, "model.test") == 200
-    assert bed.internet.visits == [GOOD]
+    assert all_of_them() == {(host, 200) for host in hosts}
+    assert set(bed.internet.visits) == {GOOD}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -128,7 +151,8 @@ def test_an_address_is_no_host(bed: Bed, literal: str, mode: str):
 @pytest.mark.parametrize("mode", MODES)
 def test_a_redirect_is_the_agent_s_to_follow(bed: Bed, mode: str):
     """It is passed on as it is, and nobody goes there: neither Envoy nor the decider."""
-    bed.cell(0, allowed(mode, "model.test") if mode == "connect" else rule(paths=["/redirect"]))
+    paths = {} if mode == "connect" else {"paths": ["/redirect"]}
+    bed.cell(0, allowed(mode, "model.test", **paths))
 
     status, there = redirected(bed, mode, "https://forbidden.test/v1/chat")
 
@@ -148,7 +172,7 @@ def redirected(bed: Bed, mode: str, where: str) -> tuple[int, str]:
             return response.status, response.headers["location"]
     with (
         proxied.tunnel(bed, "model.test:443") as sender,
-        proxied.secured(sender, "model.test", bed.internet.authorities) as wrapped,
+        proxied.secured(sender, "model.test", trusted(bed, mode)) as wrapped,
     ):
         connection = http.client.HTTPConnection("model.test")
         connection.sock = wrapped

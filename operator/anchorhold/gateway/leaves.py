@@ -25,7 +25,7 @@ SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Whom agents trust inside their tunnels: its certificate, with what vouches for it, and key."""
+    """Whom agents trust in their tunnels: its certificate, with what vouches for it, and key."""
 
     chain: bytes
     key: SigningKey = field(repr=False)
