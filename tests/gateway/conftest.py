@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import places
 from anchorhold.gateway import envoy
 from anchorhold.gateway.addresses import networks
 from bed.kube import wait_for
@@ -45,8 +46,9 @@ def isolate() -> None:
         pytest.fail(f"no network namespace: {os.strerror(ctypes.get_errno())}; this needs root")
     run("ip", "link", "set", "lo", "up")
     theirs = {address for address, _ in (*settings.WORLD_TLS, *settings.WORLD_SERVERS)}
-    for address in sorted({*theirs, *CELLS}):
-        run("ip", "address", "add", f"{address}/32", "dev", "lo")
+    for address in sorted({*theirs, *CELLS, *places.SERVED, places.PUBLIC_6} - places.GIVEN):
+        length = "128" if ":" in address else "32"
+        run("ip", "address", "add", f"{address}/{length}", "dev", "lo")
 
 
 @pytest.fixture(scope="session")
@@ -55,10 +57,12 @@ def internet(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("pki") / "pki"
     pki.create(folder)
     found = Internet(folder / "ca.crt")
-    servers: list[Any] = [found.serve(address, folder) for address in settings.WORLD_TLS]
-    servers.append(NameServer(settings.NAME_SERVER, settings.WORLD_NAMES))
+    others = {*places.SERVED, places.PUBLIC_6} - {address for address, _ in settings.WORLD_TLS}
+    everywhere = (*settings.WORLD_TLS, *((address, 443) for address in others))
+    servers: list[Any] = [found.serve(address, folder) for address in everywhere]
+    servers.append(NameServer(settings.NAME_SERVER, settings.WORLD_NAMES | places.NAMES))
     for server in servers:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
     yield found
     for server in servers:
         server.shutdown()
@@ -73,7 +77,9 @@ def gateway(internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Ite
     authorities = str(internet.authorities)
     config = envoy.bootstrap(networks(f"{GOOD}/32"), authorities, str(folder))
     (folder / "envoy.json").write_text(json.dumps(config), encoding="ascii")
-    beside = Decider(f"{folder}/decider.sock")
+    authority = folder / "authority"
+    pki.authority(authority)
+    beside = Decider(f"{folder}/decider.sock", authority)
     beside.start()
     with (folder / "log").open("wb") as log:
         words = [
@@ -111,6 +117,7 @@ def bed(gateway: Bed) -> Bed:
     gateway.decider.secrets.clear()
     gateway.decider.keys[:] = [KEY]
     gateway.decider.blind = None
+    gateway.decider.minted.clear()
     gateway.internet.visits.clear()
     gateway.internet.requests.clear()
     gateway.internet.heads.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from anchorhold.api.egress import EgressRule
-from anchorhold.gateway import decider
+from anchorhold.gateway import decider, leaves
+from anchorhold.gateway.__main__ import clock
 from anchorhold.gateway.addresses import networks
 from anchorhold.gateway.credentials import Keeping
 from anchorhold.gateway.decision import Cell, Judge
+from anchorhold.gateway.leaves import Leaf
 from anchorhold.gateway.resolver import Resolver, name_servers
 from anchorhold.policy import identity
 from onenode import settings, world
@@ -41,6 +44,8 @@ class Internet:
         internet = self
 
         class Counting(world.Server):
+            address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
             def verify_request(self, *_: object) -> bool:
                 internet.visits.append(str(self.server_address[0]))
                 return True
@@ -65,6 +70,8 @@ class Decider:
     """Ours, in a thread of its own; it can be stopped, blinded and told who lives."""
 
     socket: str
+    authority: Path
+    minted: list[str] = field(default_factory=list)
     cells: dict[str, Cell] = field(default_factory=dict)
     secrets: dict[str, Keeping] = field(default_factory=dict)
     keys: list[bytes] = field(default_factory=lambda: [KEY])
@@ -86,6 +93,16 @@ class Decider:
         self._stop()
         self._thread.join()
 
+    def _rules(self) -> list[EgressRule]:
+        return [rule for cell in self.cells.values() for rule in cell.rules]
+
+    def _noting(self, mint: Callable[[str], Leaf | None]) -> Callable[[str], Leaf | None]:
+        def note(host: str) -> Leaf | None:
+            self.minted.append(host)
+            return mint(host)
+
+        return note
+
     async def _run(self, ready: threading.Event) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
@@ -96,7 +113,8 @@ class Decider:
             return await (self.blind or resolver.resolve)(host)
 
         judge = Judge(lambda: self.keys, self.cells.get, self.secrets.get, resolve)
-        served = await decider.serve(judge, self.socket)
+        mint = leaves.minter(self._rules, self.authority, clock)
+        served = await decider.serve(judge, self._noting(mint), self.socket)
         ready.set()
         await stop.wait()
         await served.stop(None)
@@ -130,3 +148,13 @@ def rule(**fields: Any) -> EgressRule:  # noqa: ANN401
     """A rule of a policy; what is not given fits /v1 at model.test."""
     usual = {"name": "model", "host": "model.test", "methods": ["GET", "POST"], "paths": ["/v1/**"]}
     return EgressRule.parse({**usual, **fields})
+
+
+def tunnelled(**fields: Any) -> EgressRule:  # noqa: ANN401
+    """A rule that allows a tunnel; what is not given fits model.test."""
+    return EgressRule.parse({"name": "model", "host": "model.test", "mode": "Connect", **fields})
+
+
+def intercepted(**fields: Any) -> EgressRule:  # noqa: ANN401
+    """A rule for what is in a tunnel; what is not given fits /v1 at model.test."""
+    return rule(mode="Intercept", **fields)

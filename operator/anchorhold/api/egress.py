@@ -1,8 +1,8 @@
 """What a run may reach through the gateway: the rules of a policy, and which a run asks for."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from anchorhold.api.base import (
@@ -23,7 +23,7 @@ HOST_PATTERN = rf"^((\*|{_LABEL})\.)*{_LABEL}\.[a-z]([a-z0-9-]*[a-z0-9])?$"
 _SEGMENT = "[A-Za-z0-9._~!$&'()+,=:@-]+"
 PATH_PATTERN = rf"^/(({_SEGMENT}|\*)/)*({_SEGMENT}|\*|\*\*)?$"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-REVERSE = "Reverse"
+REVERSE, CONNECT, INTERCEPT = "Reverse", "Connect", "Intercept"
 
 Method = Annotated[str, Field(max_length=7, json_schema_extra={"enum": list(METHODS)})]
 Path = Annotated[str, Field(max_length=128, pattern=PATH_PATTERN)]
@@ -36,6 +36,15 @@ RESERVED_EGRESS = {
     "dailyBudget": "`dailyBudget` is not supported yet: remove the field",
 }
 RESERVED_ASKED = {"budget": RESERVED_EGRESS["budget"]}
+# Nobody sees inside of a tunnel: what could not be enforced there is refused, and not ignored.
+NOT_IN_A_TUNNEL = {
+    field: f"`{field}` must be absent where `mode` is '{CONNECT}', because nobody sees inside"
+    for field in ("methods", "paths", "credential")
+}
+NEEDED_OUTSIDE = {
+    field: f"`{field}` is required where `mode` is not '{CONNECT}'"
+    for field in ("methods", "paths")
+}
 
 
 # What HTTP itself, or the gateway, is controlled by.
@@ -86,9 +95,17 @@ class EgressRule(Type):
                 "!has(self.credential) || !self.host.contains('*')",
                 "`host` must have no '*' where there is a `credential`: each of its hosts is named",
             ),
+            *(
+                rule(f"self.mode != '{CONNECT}' || !has(self.{field})", sentence)
+                for field, sentence in NOT_IN_A_TUNNEL.items()
+            ),
+            *(
+                rule(f"self.mode == '{CONNECT}' || has(self.{field})", sentence)
+                for field, sentence in NEEDED_OUTSIDE.items()
+            ),
             rule(
-                f"self.mode == '{REVERSE}'",
-                f"`mode` must be '{REVERSE}': 'Connect' and 'Intercept' are not supported yet",
+                f"self.mode != '{INTERCEPT}' || !self.host.contains('*')",
+                f"`host` must have no '*' where `mode` is '{INTERCEPT}': each has a certificate",
             ),
         )
     )
@@ -101,14 +118,17 @@ class EgressRule(Type):
         default=(443,), min_length=1, max_length=8, json_schema_extra=_SET
     )
     """The TCP ports, on which the host must speak TLS."""
-    methods: tuple[Method, ...] = Field(min_length=1, max_length=7, json_schema_extra=_SET)
-    """The HTTP methods."""
-    paths: tuple[Path, ...] = Field(min_length=1, max_length=16, json_schema_extra=_SET)
-    """The paths: '*' stands for one whole segment, '**' at the end for all that may follow."""
-    mode: str = Field(
-        default=REVERSE, json_schema_extra={"enum": [REVERSE, "Connect", "Intercept"]}
+    methods: tuple[Method, ...] = Field(
+        default=(), min_length=1, max_length=7, json_schema_extra=_SET
     )
-    """'Reverse': the agent asks the gateway for 'http://<gateway>/<host>/<path>'."""
+    """The HTTP methods. Required, but not where the mode is 'Connect'."""
+    paths: tuple[Path, ...] = Field(default=(), min_length=1, max_length=16, json_schema_extra=_SET)
+    """The paths: '*' stands for one whole segment, '**' at the end for all that may follow.
+    Required, but not where the mode is 'Connect'."""
+    mode: str = Field(default=REVERSE, json_schema_extra={"enum": [REVERSE, CONNECT, INTERCEPT]})
+    """'Reverse': the agent asks the gateway for 'http://<gateway>/<host>/<path>'. 'Connect': the
+    gateway is the agent's HTTPS proxy, and sees the host's name and no more. 'Intercept': the same,
+    but the gateway reads what is in the tunnel, with a certificate that the agent has to trust."""
     env: tuple[EnvironmentVariable, ...] = Field(
         default=(), max_length=8, json_schema_extra=list_map()
     )
@@ -118,6 +138,14 @@ class EgressRule(Type):
     """What the gateway adds, so that no cell holds it."""
     approval: Reserved | None = None
     """Not supported yet, and refused."""
+
+    @model_validator(mode="after")
+    def _is_enforceable(self) -> Self:
+        """Refuse what the API server refuses as well: no limit is read and then ignored."""
+        given = (field for field in NOT_IN_A_TUNNEL if getattr(self, field))
+        if self.mode == CONNECT and (field := next(given, None)) is not None:
+            raise ValueError(NOT_IN_A_TUNNEL[field])
+        return self
 
 
 class AllowedEgress(Type):

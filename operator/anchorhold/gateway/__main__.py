@@ -4,11 +4,14 @@ import asyncio
 import logging
 import os
 import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from anchorhold import endpoints, names
+from anchorhold.api.egress import EgressRule
 from anchorhold.cluster import client
-from anchorhold.gateway import addresses, decider
+from anchorhold.gateway import addresses, decider, leaves
 from anchorhold.gateway.decision import Judge
 from anchorhold.gateway.resolver import Resolver, name_servers
 from anchorhold.gateway.view import View
@@ -32,11 +35,22 @@ async def operate(server: client.Server, reachable: str) -> None:
         judge = Judge(signing_keys, view.cell, view.kept, resolver.resolve)
         group.create_task(view.run())
         served = await endpoints.serve(lambda: True, view.is_complete, PORT)
-        answering = await decider.serve(judge, SOCKET)
+        mint = leaves.minter(lambda: rules_of(view), Path(names.AUTHORITY_DIRECTORY), clock)
+        answering = await decider.serve(judge, mint, SOCKET)
         try:
             await answering.wait_for_termination()
         finally:
             await served.cleanup()
+
+
+def rules_of(view: View) -> Iterator[EgressRule]:
+    """The rules of all policies, as they are now."""
+    return (rule for policy in view.policies.store.values() for _, rule in policy.rules.values())
+
+
+def clock() -> datetime:
+    """The time, for whatever is given it."""
+    return datetime.now(UTC)  # noqa: TID251  # this program's one place
 
 
 def signing_keys() -> list[bytes]:

@@ -5,7 +5,7 @@ whatever the agent sent, and without a verdict of ours Envoy has no route.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -13,19 +13,27 @@ import grpc
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.service.auth.v3 import external_auth_pb2 as wire
 from envoy.service.auth.v3 import external_auth_pb2_grpc as service
+from envoy.service.secret.v3 import sds_pb2_grpc as secrets
 from envoy.type.v3.http_status_pb2 import HttpStatus
 from google.protobuf.struct_pb2 import Struct
 from google.rpc.status_pb2 import Status
 from prometheus_client import Counter
 
-from anchorhold.gateway import decision
-from anchorhold.gateway.decision import Asked, Judge, Verdict
+from anchorhold.gateway import decision, rules
+from anchorhold.gateway.decision import Asked, Judge, Tunnel, Verdict
+from anchorhold.gateway.leaves import Leaf
+from anchorhold.gateway.secrets_service import Certificates
 
 # gRPC's codes: what Envoy looks at.
 OK, PERMISSION_DENIED = 0, 7
 STREAMS = 1_000
 # Never a label with a run or a host.
 VERDICTS = Counter("gateway_verdicts_total", "Requests of agents.", ["decision", "reason"])
+# git and others send a password only to who asks for one.
+QUESTIONS: Mapping[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "www-authenticate",
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: "proxy-authenticate",
+}
 SENTENCE = "The gateway refuses this request by policy; trying again will not help."
 
 
@@ -46,7 +54,14 @@ def read(attributes: Any) -> Asked:  # noqa: ANN401
     """What Envoy tells about a request."""
     http = attributes.request.http
     source = attributes.source.address.socket_address.address
-    return Asked(source, http.method, http.path, dict(http.headers))
+    told = attributes.metadata_context.filter_metadata
+    through = tunnel(told[decision.TOLD_BY].fields) if decision.TOLD_BY in told else None
+    return Asked(source, http.method, http.path, dict(http.headers), http.host, through)
+
+
+def tunnel(fields: Mapping[str, Any]) -> Tunnel:
+    """The tunnel that a request came through, as Envoy knows it."""
+    return Tunnel(*(fields[name].string_value for name in ("uid", "host", "port")))
 
 
 def answer(verdict: Verdict) -> Any:  # noqa: ANN401
@@ -58,11 +73,7 @@ def passed(verdict: Verdict) -> Any:  # noqa: ANN401
     """On it goes, to the one address, without what the agent showed us."""
     target = verdict.target
     assert target is not None  # noqa: S101  # whoever has an address has a target
-    headers = {
-        decision.ROUTE_HEADER: decision.REVERSE,
-        ":authority": target.authority,
-        ":path": target.path,
-    }
+    headers = leading(verdict.way, target)
     removed = [*decision.SECRET_HEADERS]
     facts = {}
     if (secret := verdict.secret) is not None:
@@ -81,12 +92,22 @@ def passed(verdict: Verdict) -> Any:  # noqa: ANN401
     )
 
 
+def leading(way: str, target: rules.Target) -> dict[str, str]:
+    """What chooses the way on; a tunnel has no path."""
+    if target.method == rules.TUNNEL:
+        return {decision.ROUTE_HEADER: way}
+    return {
+        decision.ROUTE_HEADER: way,
+        ":authority": target.authority,
+        ":path": target.path,
+    }
+
+
 def answered(verdict: Verdict) -> Any:  # noqa: ANN401
     """It ends here, with JSON that an agent can read."""
     headers = {"content-type": "application/json"}
-    if verdict.status == HTTPStatus.UNAUTHORIZED:
-        # git sends a password only to who asks for one.
-        headers["www-authenticate"] = 'Basic realm="anchorhold"'
+    if (question := QUESTIONS.get(verdict.status)) is not None:
+        headers[question] = 'Basic realm="anchorhold"'
     return wire.CheckResponse(
         status=Status(code=PERMISSION_DENIED),
         denied_response=wire.DeniedHttpResponse(
@@ -123,6 +144,7 @@ def record(verdict: Verdict, **more: str) -> Struct:
             "uid": cell.uid if cell is not None else "",
             "rule": verdict.rule,
             "host": target.host if target is not None else "",
+            "port": str(target.port) if target is not None else "",
             "decision": word(verdict),
             "reason": verdict.reason,
             **more,
@@ -139,10 +161,11 @@ def option(name: str, value: str) -> HeaderValueOption:
     )
 
 
-async def serve(judge: Judge, socket: str) -> grpc.aio.Server:
+async def serve(judge: Judge, mint: Callable[[str], Leaf | None], socket: str) -> grpc.aio.Server:
     """Answer at a Unix socket until the server is stopped."""
     server = grpc.aio.server(options=[("grpc.max_concurrent_streams", STREAMS)])
     service.add_AuthorizationServicer_to_server(Decider(judge), server)
+    secrets.add_SecretDiscoveryServiceServicer_to_server(Certificates(mint), server)
     server.add_insecure_port(f"unix:{socket}")
     await server.start()
     return server

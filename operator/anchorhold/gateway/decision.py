@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from anchorhold.api import egress
 from anchorhold.api.egress import EgressRule
 from anchorhold.gateway import addresses, credentials, rules
 from anchorhold.gateway.credentials import Header, Keeping
@@ -13,14 +14,19 @@ from anchorhold.policy import identity
 
 # Where clients put what they take for a password or an API key. None of it goes upstream.
 TOKEN_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
-SECRET_HEADERS = (*TOKEN_HEADERS, "proxy-authorization", "cookie")
+PROXY_HEADERS = ("proxy-authorization",)
+SECRET_HEADERS = (*TOKEN_HEADERS, *PROXY_HEADERS, "cookie")
 # Envoy routes by this header and takes it off; it takes it off the agents' requests too.
-ROUTE_HEADER, REVERSE = "x-anchorhold-route", "reverse"
+ROUTE_HEADER = "x-anchorhold-route"
+REVERSE, CONNECT, INTERCEPT = "reverse", "connect", "intercept"
+# The last hop of a tunnel that is read, and where Envoy puts what only Envoy can have said there.
+INSIDE, TOLD_BY = "inside", "envoy.filters.listener.proxy_protocol"
 GREETING = "greeting"
 # What is nobody's refusal: something that is needed is not there.
 FAULTS = {
     addresses.NO_ANSWER: HTTPStatus.BAD_GATEWAY,
     credentials.MISSING: HTTPStatus.SERVICE_UNAVAILABLE,
+    rules.OTHER_HOST: HTTPStatus.MISDIRECTED_REQUEST,
 }
 
 
@@ -40,20 +46,40 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class Tunnel:
+    """What a request came through: a tunnel of this run, to this host and port."""
+
+    uid: str
+    host: str
+    port: str
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as Envoy read it. `source` is the address that it came from."""
+    """A request as Envoy read it. `source` is the address that it came from.
+
+    `authority` is the host that it says it is for. `through` is the tunnel that it came through,
+    if we opened that to read what is in it.
+    """
 
     source: str
     method: str
     path: str
     headers: Mapping[str, str]
+    authority: str = ""
+    through: Tunnel | None = None
+
+    @property
+    def tunnels(self) -> bool:
+        """Whether a tunnel is asked for, as one asks a proxy."""
+        return self.method == rules.TUNNEL
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What becomes of a request. `address` is where it goes; empty: it goes nowhere.
 
-    `secret` is the header that is added on the way.
+    `secret` is the header that is added on the way, `way` the one that Envoy takes.
     """
 
     status: int
@@ -63,6 +89,7 @@ class Verdict:
     rule: str = ""
     address: str = ""
     secret: Header | None = None
+    way: str = REVERSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +107,25 @@ class Judge:
 
     async def decide(self, asked: Asked) -> Verdict:
         """The verdict; whatever is not allowed is refused."""
-        uid = identity.owner(shown(asked.headers), self.keys())
+        uid = whose(asked, self.keys())
         cell = self.cell_of(uid) if uid is not None else None
         if cell is None:
-            return Verdict(HTTPStatus.UNAUTHORIZED, "unknown-run")
+            return Verdict(unknown(asked), "unknown-run")
         if (reason := objection(cell, asked)) is not None:
             return Verdict(HTTPStatus.FORBIDDEN, reason, cell)
-        if asked.path == "/":
+        if asked.path == "/" and not (asked.tunnels or asked.through):
             return Verdict(HTTPStatus.OK, GREETING, cell)
-        target = rules.target(asked.method, asked.path)
-        if target is None:
-            return Verdict(HTTPStatus.FORBIDDEN, "no-host", cell)
-        return await self._judge(cell, target)
+        target = target_of(asked)
+        if isinstance(target, str):
+            return Verdict(FAULTS.get(target, HTTPStatus.FORBIDDEN), target, cell)
+        return await self._judge(cell, target, modes(asked))
 
-    async def _judge(self, cell: Cell, target: rules.Target) -> Verdict:
-        rule = rules.find(cell.rules, target)
+    async def _judge(self, cell: Cell, target: rules.Target, modes: Sequence[str]) -> Verdict:
+        rule = rules.find(cell.rules, target, modes)
         if isinstance(rule, str):
             return Verdict(HTTPStatus.FORBIDDEN, rule, cell, target)
+        if target.method == rules.TUNNEL:
+            return await self._tunnel(cell, target, rule)
         secret = self._secret(cell, rule)
         if isinstance(secret, str):
             return Verdict(status(secret), secret, cell, target, rule.name)
@@ -104,6 +133,14 @@ class Judge:
         if fault:
             return Verdict(status(fault), fault, cell, target, rule.name)
         return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address, secret)
+
+    async def _tunnel(self, cell: Cell, target: rules.Target, rule: EgressRule) -> Verdict:
+        """A way to the host; what comes through it is judged then, where that can be seen."""
+        address, fault = await self.resolve(target.host)
+        if fault:
+            return Verdict(status(fault), fault, cell, target, rule.name)
+        way = rule.mode.lower()
+        return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address, way=way)
 
     def _secret(self, cell: Cell, rule: EgressRule) -> Header | str | None:
         """The header that the rule adds, if any, or why it can't."""
@@ -124,9 +161,45 @@ def objection(cell: Cell, asked: Asked) -> str | None:
     return "policy-suspended" if cell.suspended else None
 
 
-def shown(headers: Mapping[str, str]) -> str:
+def target_of(asked: Asked) -> rules.Target | str:
+    """Where a request or a tunnel is to go, or why it can't."""
+    if (through := asked.through) is not None:
+        led = f"{through.host}:{through.port}"
+        return rules.within(asked.method, asked.authority, asked.path, led)
+    if asked.tunnels:
+        return rules.tunnel(asked.authority) or rules.NO_HOST
+    return rules.target(asked.method, asked.path) or rules.NO_HOST
+
+
+def modes(asked: Asked) -> Sequence[str]:
+    """The modes of the rules that may allow it, the strictest first."""
+    if asked.through is not None:
+        return (egress.INTERCEPT,)
+    return (egress.INTERCEPT, egress.CONNECT) if asked.tunnels else (egress.REVERSE,)
+
+
+def whose(asked: Asked, keys: Sequence[bytes]) -> str | None:
+    """The uid of the run that asks: by its token, or as Envoy knows it from the tunnel."""
+    if asked.through is not None:
+        return asked.through.uid
+    return identity.owner(token(asked), keys)
+
+
+def unknown(asked: Asked) -> int:
+    """What somebody hears whom nobody knows: a client shows a proxy nothing before it asks."""
+    if asked.tunnels:
+        return HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+    return HTTPStatus.UNAUTHORIZED
+
+
+def token(asked: Asked) -> str:
+    """The token: to a proxy it is shown as one shows it to proxies, and only so."""
+    return shown(asked.headers, PROXY_HEADERS if asked.tunnels else TOKEN_HEADERS)
+
+
+def shown(headers: Mapping[str, str], places: Sequence[str] = TOKEN_HEADERS) -> str:
     """The token that a request shows, in whichever way its client does that."""
-    value = next((headers[name] for name in TOKEN_HEADERS if name in headers), "")
+    value = next((headers[name] for name in places if name in headers), "")
     scheme, _, rest = value.partition(" ")
     match scheme.lower():
         case "bearer" | "token":
