@@ -1,6 +1,7 @@
 """The status of an AgentRun: what Anchorhold has seen of it, and every reason there is."""
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,6 +15,16 @@ from anchorhold.api.base import (
     PinnedSkill,
     Type,
     list_map,
+)
+from anchorhold.api.egress import Budget
+
+# JSON's whole numbers are exact up to here.
+Count = Annotated[int, Field(ge=0, le=9_007_199_254_740_991)]
+# The budgets that can be spent, by the names of their fields below `egress`.
+EXHAUSTIBLE = tuple(
+    f"{budget}.{kind}"
+    for budget in ("budget", "dailyBudget")
+    for kind in ("requests", "bytes", "tokens")
 )
 
 
@@ -69,6 +80,8 @@ class Reason(StrEnum):
     """The namespace is not bound to a policy, or a part of its fence is missing."""
     POLICY_REVOKED = "PolicyRevoked"
     """A policy was tightened, suspended or removed, or the namespace's fence was damaged."""
+    BUDGET_EXHAUSTED = "BudgetExhausted"
+    """The run, or all runs of a policy on this day, used what a budget allows."""
     CANCELLED = "Cancelled"
     """Somebody set `cancel`."""
     NAME_TAKEN = "NameTaken"
@@ -154,6 +167,8 @@ class Effective(Type):
         default=(), max_length=16, json_schema_extra=list_map()
     )
     """What it can reach through the gateway."""
+    budget: Budget | None = None
+    """How much it may use there: the tightest of all that are given."""
     digest: str = Field(default="", max_length=71)
     """'sha256:' over all that was granted, the task included."""
 
@@ -187,6 +202,39 @@ class Unenforced(Type):
     """What would close it."""
 
 
+class Reserved(Type):
+    """What the gateway has set apart, to give it out without a write for each request.
+
+    A gateway that starts again counts it as used.
+    """
+
+    requests: Count = 0
+    """Requests."""
+    bytes: Count = 0
+    """Bytes."""
+    tokens: Count = 0
+    """Tokens."""
+
+
+class Usage(Type):
+    """What passed the gateway for a run. Only the gateway writes it, every few seconds."""
+
+    requests: Count = 0
+    """Requests that were allowed."""
+    refused: Count = 0
+    """Requests that were refused."""
+    bytes_sent: Count = 0
+    """What the agent sent, heads included."""
+    bytes_received: Count = 0
+    """What it received."""
+    tokens: Count = 0
+    """Tokens of models, as reported or, where a reply reports none, as counted by its size."""
+    reserved: Reserved = Reserved()
+    """What is set apart for the requests to come."""
+    exhausted: str = Field(default="", json_schema_extra={"enum": ["", *EXHAUSTIBLE]})
+    """The budget that is spent, for instance 'budget.tokens'; empty: none."""
+
+
 class AgentRunStatus(Type):
     """What Anchorhold has seen of the run. Only Anchorhold writes it."""
 
@@ -217,6 +265,8 @@ class AgentRunStatus(Type):
     """When the agent started."""
     completion_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     """When the run ended."""
+    usage: Usage | None = None
+    """What passed the gateway."""
     exit_code: int | None = Field(default=None, ge=-1, le=255)
     """The agent's exit code, if it ended by itself."""
     result: Result | None = None

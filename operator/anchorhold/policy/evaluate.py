@@ -14,7 +14,7 @@ from anchorhold.api.egress import EgressRule
 from anchorhold.api.policy import AgentPolicySpec, Seccomp
 from anchorhold.api.run import AgentRunSpec, Input
 from anchorhold.api.status import AppliedPolicy, Effective, Reason
-from anchorhold.policy import checks, digest, library, quantity, window
+from anchorhold.policy import budgets, checks, digest, library, quantity, window
 from anchorhold.policy.grant import BoundPolicy, Grant, GrantedInput, Refusal, Request, Site, Source
 
 NO_GATEWAY = (
@@ -176,6 +176,7 @@ def grant(
     effective["seccomp"] = site.profile if agent else Seccomp.RUNTIME_DEFAULT.value
     effective["skills"] = [{"name": skill.name, "digest": skill.digest} for skill in skills]
     effective["rules"] = [{"name": rule.name, "digest": of_rule(rule)} for rule in rules]
+    effective |= budget(request.spec, policies)
     placement = policies[0].spec.placement
     parts = (request.spec.model_dump(mode="json"), placement.model_dump(mode="json"))
     whole = [effective, *parts, request.uid, site.image]
@@ -190,6 +191,15 @@ def grant(
         site=site,
         effective=Effective.parse({**effective, "digest": digest.of_value(whole)}),
     )
+
+
+def budget(asked: AgentRunSpec, policies: Sequence[BoundPolicy]) -> dict[str, Any]:
+    """How much of the gateway the run may use, if it may use it and there is a limit."""
+    if asked.egress is None:
+        return {}
+    all_given = (asked.egress.budget, *(policy.spec.egress.budget for policy in policies))
+    found = budgets.tightest(all_given).model_dump(exclude_none=True)
+    return {"budget": found} if found else {}
 
 
 def of_rule(rule: EgressRule) -> str:
