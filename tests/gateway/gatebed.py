@@ -6,17 +6,22 @@ import asyncio
 import json
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from anchorhold.api.egress import EgressRule
+from anchorhold.api.egress import Budget, EgressRule
 from anchorhold.gateway import decider
 from anchorhold.gateway.addresses import networks
+from anchorhold.gateway.books import Books
 from anchorhold.gateway.credentials import Keeping
 from anchorhold.gateway.decision import Cell, Judge
+from anchorhold.gateway.records import Records
 from anchorhold.gateway.resolver import Resolver, name_servers
+from anchorhold.gateway.shelf import Shelf
 from anchorhold.policy import identity
 from onenode import settings, world
 
@@ -24,17 +29,22 @@ ENVOY = Path(os.environ.get("ENVOY", Path(__file__).parents[2] / "build/envoy/en
 GOOD, FORBIDDEN = "203.0.113.10", "198.51.100.30"
 CELLS = ("10.244.0.11", "10.244.0.12", "10.244.0.13")
 KEY, OLD_KEY = b"the key of today", b"the key of yesterday"
+MIDDAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
 UID = "00000000-0000-4000-8000-00000000000{}"
 
 
 @dataclass
 class Internet:
-    """Who came to which address, and what was asked there; `authorities` vouch for its servers."""
+    """Who came to which address, and what was asked there; `authorities` vouch for its servers.
+
+    Between two pieces of a model's reply it waits for `pace` seconds.
+    """
 
     authorities: Path
     visits: list[str] = field(default_factory=list)
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     heads: list[dict[str, str]] = field(default_factory=list)
+    pace: float = 0.0
 
     def serve(self, address: tuple[str, int], folder: Path) -> world.Server:
         """A server of `world` that also counts."""
@@ -51,6 +61,10 @@ class Internet:
                 internet.requests.append((self.command, self.headers["Host"], self.path))
                 super().answer()
 
+            def _piece(self, content: bytes) -> None:
+                time.sleep(internet.pace)
+                super()._piece(content)
+
             # The names that http.server looks for.
             do_GET = do_HEAD = do_POST = answer  # noqa: N815
             do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
@@ -58,6 +72,38 @@ class Internet:
         server = Counting(address, Noting)
         server.tls = world.tls(folder)
         return server
+
+
+class Paper(Records):
+    """Records of usage where no API server is; they outlive the decider, and can be away."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.days: dict[str, dict[str, Any]] = {}
+        self.writes = 0
+        self.away = False
+
+    async def of_run(self, _: str, uid: str) -> dict[str, Any]:
+        self._reach()
+        return self.runs.get(uid, {})
+
+    async def write_run(self, _: str, uid: str, usage: Any) -> None:  # noqa: ANN401
+        self._reach()
+        self.writes += 1
+        self.runs[uid] = usage
+
+    async def of_day(self, policy: str) -> dict[str, Any]:
+        self._reach()
+        return self.days.get(policy, {})
+
+    async def write_day(self, policy: str, usage: Any) -> None:  # noqa: ANN401
+        self._reach()
+        self.writes += 1
+        self.days[policy] = usage
+
+    def _reach(self) -> None:
+        if self.away:
+            raise OSError("the API server is away")
 
 
 @dataclass
@@ -69,6 +115,9 @@ class Decider:
     secrets: dict[str, Keeping] = field(default_factory=dict)
     keys: list[bytes] = field(default_factory=lambda: [KEY])
     blind: Callable[[str], Awaitable[tuple[str, str]]] | None = None
+    paper: Paper = field(default_factory=Paper)
+    books: Books | None = None
+    now: datetime = MIDDAY
     _stop: Callable[[], object] | None = None
     _thread: threading.Thread | None = None
 
@@ -95,10 +144,15 @@ class Decider:
         async def resolve(host: str) -> tuple[str, str]:
             return await (self.blind or resolver.resolve)(host)
 
-        judge = Judge(lambda: self.keys, self.cells.get, self.secrets.get, resolve)
-        served = await decider.serve(judge, self.socket)
+        self.books = Books(Shelf(self.paper, 1, self.cells.get, lambda: self.now))
+        judge = Judge(
+            lambda: self.keys, self.cells.get, self.secrets.get, resolve, self.books.reserve
+        )
+        served = await decider.serve(judge, self.books, self.socket)
+        writing = asyncio.create_task(self.books.run())
         ready.set()
         await stop.wait()
+        writing.cancel()
         await served.stop(None)
 
 
@@ -110,11 +164,41 @@ class Bed:
     decider: Decider
     log: Path
 
-    def cell(self, place: int, *rules: EgressRule, suspended: bool = False) -> None:
-        """A living run at an address, with rules."""
+    def cell(
+        self,
+        place: int,
+        *rules: EgressRule,
+        suspended: bool = False,
+        budget: dict[str, int] | None = None,
+        daily: dict[str, int] | None = None,
+    ) -> None:
+        """A living run at an address, with rules, its own budget and that of its policy's day."""
         uid = UID.format(place)
-        cell = Cell(f"team-a/run-{place}", uid, CELLS[place], ("small",), tuple(rules), suspended)
-        self.decider.cells[uid] = cell
+        self.decider.cells[uid] = Cell(
+            f"team-a/run-{place}",
+            uid,
+            CELLS[place],
+            ("small",),
+            tuple(rules),
+            suspended,
+            Budget.parse(budget or {}),
+            (("small", Budget.parse(daily)),) if daily else (),
+        )
+
+    def forget(self) -> None:
+        """Nothing has been used, and nothing is on record."""
+        self.decider.stop()
+        self.decider.paper = Paper()
+        self.decider.start()
+
+    def in_flight(self) -> int:
+        """How many requests have been let pass, and are not known to have ended."""
+        assert self.decider.books is not None
+        return len(self.decider.books._flights)  # noqa: SLF001
+
+    def usage(self, place: int = 0) -> dict[str, Any]:
+        """What is on record for a run."""
+        return self.decider.paper.runs.get(UID.format(place), {})
 
     def token(self, place: int, key: bytes = KEY) -> str:
         """What the run shows."""

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from anchorhold.api.egress import EgressRule
-from anchorhold.gateway import addresses, credentials, rules
+from anchorhold.api.egress import Budget, EgressRule
+from anchorhold.gateway import addresses, budget, credentials, rules
 from anchorhold.gateway.credentials import Header, Keeping
 from anchorhold.policy import identity
+from anchorhold.policy.budgets import UNLIMITED
 
 # Where clients put what they take for a password or an API key. None of it goes upstream.
 TOKEN_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
@@ -17,10 +18,14 @@ SECRET_HEADERS = (*TOKEN_HEADERS, "proxy-authorization", "cookie")
 # Envoy routes by this header and takes it off; it takes it off the agents' requests too.
 ROUTE_HEADER, REVERSE = "x-anchorhold-route", "reverse"
 GREETING = "greeting"
+SPENT, BUSY, UNRECORDED = "budget-exhausted", "budget-in-use", "usage-not-recorded"
 # What is nobody's refusal: something that is needed is not there.
 FAULTS = {
     addresses.NO_ANSWER: HTTPStatus.BAD_GATEWAY,
     credentials.MISSING: HTTPStatus.SERVICE_UNAVAILABLE,
+    SPENT: HTTPStatus.TOO_MANY_REQUESTS,
+    BUSY: HTTPStatus.TOO_MANY_REQUESTS,
+    UNRECORDED: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 
@@ -28,7 +33,8 @@ FAULTS = {
 class Cell:
     """A run that lives at this moment, and what it may reach.
 
-    `policies` are the names of those it is under; `suspended` says that one of them is.
+    `policies` are the names of those it is under; `suspended` says that one of them is. `daily`
+    are what these allow all their runs together, by name.
     """
 
     run: str
@@ -37,6 +43,20 @@ class Cell:
     policies: tuple[str, ...]
     rules: tuple[EgressRule, ...]
     suspended: bool
+    budget: Budget = UNLIMITED
+    daily: tuple[tuple[str, Budget], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What was set apart for a request: `rid` names it in Envoy's reports. Or why nothing was.
+
+    `budget` is the one that is spent, or has nothing left at this moment.
+    """
+
+    rid: str = ""
+    fault: str = ""
+    budget: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +73,7 @@ class Asked:
 class Verdict:
     """What becomes of a request. `address` is where it goes; empty: it goes nowhere.
 
-    `secret` is the header that is added on the way.
+    `secret` is the header that is added on the way, `held` what was set apart for it.
     """
 
     status: int
@@ -63,6 +83,7 @@ class Verdict:
     rule: str = ""
     address: str = ""
     secret: Header | None = None
+    held: Held = Held()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +91,15 @@ class Judge:
     """All that a decision hangs on.
 
     `cell_of` knows the living runs by uid, `keys` those that sign tokens, `kept` the Secrets by
-    name; `resolve` gives an address that may be dialled, or nothing and a word why not.
+    name; `resolve` gives an address that may be dialled, or nothing and a word why not. `reserve`
+    sets apart what a request may cost; the flag says whether tokens are among it.
     """
 
     keys: Callable[[], Sequence[bytes]]
     cell_of: Callable[[str], Cell | None]
     kept: Callable[[str], Keeping | None]
     resolve: Callable[[str], Awaitable[tuple[str, str]]]
+    reserve: Callable[[Cell, bool], Awaitable[Held]]
 
     async def decide(self, asked: Asked) -> Verdict:
         """The verdict; whatever is not allowed is refused."""
@@ -91,9 +114,9 @@ class Judge:
         target = rules.target(asked.method, asked.path)
         if target is None:
             return Verdict(HTTPStatus.FORBIDDEN, "no-host", cell)
-        return await self._judge(cell, target)
+        return await self._judge(cell, target, asked)
 
-    async def _judge(self, cell: Cell, target: rules.Target) -> Verdict:
+    async def _judge(self, cell: Cell, target: rules.Target, asked: Asked) -> Verdict:
         rule = rules.find(cell.rules, target)
         if isinstance(rule, str):
             return Verdict(HTTPStatus.FORBIDDEN, rule, cell, target)
@@ -103,7 +126,11 @@ class Judge:
         address, fault = await self.resolve(target.host)
         if fault:
             return Verdict(status(fault), fault, cell, target, rule.name)
-        return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address, secret)
+        # Last, so that only what will pass is paid for.
+        held = await self.reserve(cell, budget.may_cost_tokens(asked.method, asked.headers))
+        if held.fault:
+            return Verdict(status(held.fault), held.fault, cell, target, rule.name, held=held)
+        return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address, secret, held)
 
     def _secret(self, cell: Cell, rule: EgressRule) -> Header | str | None:
         """The header that the rule adds, if any, or why it can't."""

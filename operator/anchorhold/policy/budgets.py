@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from anchorhold.api.egress import Budget
 
 KINDS = ("requests", "bytes", "tokens")
+UNLIMITED = Budget()
 
 
 def tightest(budgets: Sequence[Budget]) -> Budget:
