@@ -19,10 +19,10 @@ from anchorhold.gateway.addresses import networks
 from anchorhold.gateway.books import Books
 from anchorhold.gateway.credentials import Keeping
 from anchorhold.gateway.decision import Cell, Judge
-from anchorhold.gateway.records import Records
 from anchorhold.gateway.resolver import Resolver, name_servers
 from anchorhold.gateway.shelf import Shelf
 from anchorhold.policy import identity
+from bed.paper import Paper
 from onenode import settings, world
 
 ENVOY = Path(os.environ.get("ENVOY", Path(__file__).parents[2] / "build/envoy/envoy/_bin/envoy"))
@@ -72,38 +72,6 @@ class Internet:
         server = Counting(address, Noting)
         server.tls = world.tls(folder)
         return server
-
-
-class Paper(Records):
-    """Records of usage where no API server is; they outlive the decider, and can be away."""
-
-    def __init__(self) -> None:
-        self.runs: dict[str, dict[str, Any]] = {}
-        self.days: dict[str, dict[str, Any]] = {}
-        self.writes = 0
-        self.away = False
-
-    async def of_run(self, _: str, uid: str) -> dict[str, Any]:
-        self._reach()
-        return self.runs.get(uid, {})
-
-    async def write_run(self, _: str, uid: str, usage: Any) -> None:  # noqa: ANN401
-        self._reach()
-        self.writes += 1
-        self.runs[uid] = usage
-
-    async def of_day(self, policy: str) -> dict[str, Any]:
-        self._reach()
-        return self.days.get(policy, {})
-
-    async def write_day(self, policy: str, usage: Any) -> None:  # noqa: ANN401
-        self._reach()
-        self.writes += 1
-        self.days[policy] = usage
-
-    def _reach(self) -> None:
-        if self.away:
-            raise OSError("the API server is away")
 
 
 @dataclass

@@ -249,6 +249,16 @@ def test_a_day_of_a_policy_is_shared_by_its_runs_and_ends_at_midnight(bed: Bed):
     assert bed.usage(1)["exhausted"] == "dailyBudget.requests"
 
 
+@pytest.mark.parametrize(("kind", "path"), [("bytes", "/v1/x"), ("tokens", "/v1/messages")])
+def test_a_day_of_a_policy_counts_bytes_and_tokens_too(bed: Bed, kind: str, path: str):
+    bed.cell(0, rule(), daily={kind: 1})
+
+    found = [chat(bed, f"/model.test{path}", question()) for _ in range(2)]
+
+    assert found == [200, 429]
+    assert bed.usage()["exhausted"] == f"dailyBudget.{kind}"
+
+
 def test_a_new_decider_gives_out_no_fresh_budget(bed: Bed):
     """What was set apart counts as used: of a hundred one step of five at most is lost."""
     bed.cell(0, rule(), budget={"requests": 100}, daily={"requests": 1_000})

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from anchorhold.api.egress import Budget
-from anchorhold.api.status import Reserved, Usage
+from anchorhold.api.usage import Reserved, Usage
 from anchorhold.policy.budgets import KINDS
 
 # What a request may cost in tokens, as long as nobody knows; and what a reply costs by its size.

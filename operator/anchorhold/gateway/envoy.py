@@ -15,12 +15,10 @@ from pathlib import Path
 from anchorhold import names
 from anchorhold.gateway import addresses
 from anchorhold.gateway.decision import REVERSE, ROUTE_HEADER
+from anchorhold.gateway.reporting import AUTHZ, DECIDER, counts_tokens, reports
 from anchorhold.gateway.second_layer import Config, part, second_layer, typed
 
 FOLDER = "/run/anchorhold/gateway"
-DECIDER, AUTHZ = "decider", "envoy.filters.http.ext_authz"
-# Under this name the reports have the tokens.
-TOKENS = "anchorhold.tokens"
 AUTHZ_SECONDS = 8
 BUFFER_BYTES = 65_536
 # An open stream takes some 60 KiB; so many fit into the memory that the chart gives.
@@ -100,18 +98,20 @@ def connections() -> Config:
         upgrade_configs=[{"upgrade_type": "websocket"}],
         access_log=[log(), reports()],
         access_log_options={"access_log_flush_interval": "1s"},
-        http_filters=[
-            asks(),
-            part("envoy.filters.http.lua", LUA, default_source_code={"inline_string": SCRUB}),
-            counts_tokens(),
-            part(
-                "envoy.filters.http.router",
-                "extensions.filters.http.router.v3.Router",
-                suppress_envoy_headers=True,
-            ),
-        ],
+        http_filters=filters(),
         route_config=routes(),
     )
+
+
+def filters() -> list[Config]:
+    """What looks at each request, the first one first, and at each reply, the last one first."""
+    router = "extensions.filters.http.router.v3.Router"
+    return [
+        asks(),
+        part("envoy.filters.http.lua", LUA, default_source_code={"inline_string": SCRUB}),
+        counts_tokens(),
+        part("envoy.filters.http.router", router, suppress_envoy_headers=True),
+    ]
 
 
 def asks() -> Config:
@@ -170,32 +170,6 @@ def log() -> Config:
         **part("envoy.access_loggers.stdout", kind, log_format=lines),
         "filter": {"log_type_filter": {"types": ["DownstreamEnd"]}},
     }
-
-
-def reports() -> Config:
-    """What requests move, to the decider."""
-    return part(
-        "envoy.access_loggers.http_grpc",
-        "extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
-        common_config={
-            "log_name": "usage",
-            "transport_api_version": "V3",
-            "buffer_flush_interval": "0.2s",
-            "grpc_service": {"envoy_grpc": {"cluster_name": DECIDER}},
-        },
-        additional_response_headers_to_log=["content-type"],
-    )
-
-
-def counts_tokens() -> Config:
-    """What the replies of models say of their tokens, into the reports."""
-    return part(
-        "envoy.filters.http.ai_protocol_manager",
-        "extensions.filters.http.ai_protocol_manager.v3.AiProtocolManager",
-        response_handling={
-            "token_usage": {"include_unconfigured_routes": True, "metadata_namespace": TOKENS}
-        },
-    )
 
 
 SAID = ("run", "uid", "rid", "rule", "host", "decision", "reason")

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from anchorhold.gateway import budget
 from anchorhold.gateway.budget import Reply, Report
-from anchorhold.gateway.envoy import AUTHZ, TOKENS
+from anchorhold.gateway.reporting import AUTHZ, TOKENS
 
 WHOLE = "via_upstream"
 # envoy/data/ai/v3/token_usage.proto: names, numbers and what a complete reading is called.
