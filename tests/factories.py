@@ -233,7 +233,7 @@ def make_grant(
 # What `make_pod` carries: the record that a cell of `make_run` under `make_policy` really has.
 RECORD = {
     "policies": [{"name": "default", "uid": "policy-uid", "generation": 1}],
-    "effective": make_grant().effective.model_dump(mode="json"),
+    "effective": make_grant().effective.model_dump(mode="json", exclude_none=True),
 }
 
 

@@ -12,6 +12,7 @@ POLICY_NAMESPACE = "anchorhold-policies"
 CONTROLLER = "anchorhold-controller"
 CANARY = "anchorhold-canary"
 GATEWAY_NAMESPACE = "anchorhold-gateway"
+GATEWAY_ACCOUNT = "anchorhold-gateway"
 # The StatefulSet; each of its Pods has a Service of the Pod's own name.
 GATEWAY = "gateway"
 GATEWAY_PORT = 8080

@@ -28,12 +28,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "gateway"))
 
 from anchorhold.gateway import decider, envoy
 from anchorhold.gateway.addresses import networks
+from anchorhold.gateway.books import Books
 from anchorhold.gateway.decision import Cell, Judge
 from anchorhold.gateway.resolver import Resolver, name_servers
+from anchorhold.gateway.shelf import Shelf
 from anchorhold.policy import identity
 from bed.kube import wait_for
+from bed.paper import Paper
 from conftest import answers, isolate
-from gatebed import CELLS, ENVOY, GOOD, KEY, UID, rule
+from gatebed import CELLS, ENVOY, GOOD, KEY, MIDDAY, UID, rule
 from onenode import pki, settings, world
 from onenode.nameserver import NameServer
 
@@ -42,19 +45,21 @@ PATH = "/v1/x"
 TOKEN = identity.token(KEY, UID.format(0))
 
 
-def judge() -> Judge:
+def judge() -> tuple[Judge, Books]:
     """One run with eight rules, the last of which is the one that counts."""
     others = [rule(name=f"other-{n}", host=f"other-{n}.test") for n in range(7)]
     cell = Cell(
         "team-a/run", UID.format(0), CELLS[0], ("small",), (*others, rule()), suspended=False
     )
     resolver = Resolver(name_servers([settings.NAME_SERVER[0]]), networks(f"{GOOD}/32"))
-    return Judge(lambda: [KEY], {cell.uid: cell}.get, {}.get, resolver.resolve)
+    cells = {cell.uid: cell}
+    books = Books(Shelf(Paper(), 1, cells.get, lambda: MIDDAY))
+    return Judge(lambda: [KEY], cells.get, {}.get, resolver.resolve, books.reserve), books
 
 
 async def decide(socket: str) -> None:
     """The decider as a process of its own."""
-    await (await decider.serve(judge(), socket)).wait_for_termination()
+    await (await decider.serve(*judge(), socket)).wait_for_termination()
 
 
 def upstream(folder: Path) -> None:

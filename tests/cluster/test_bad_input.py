@@ -27,7 +27,6 @@ def test_bad_input_is_refused_at_once(agents: Agents, kubectl: Kubectl, row: dic
 RULE = {"name": "model", "host": "model.test", "methods": ["GET"], "paths": ["/"]}
 TUNNEL = {"name": "code", "host": "code.test", "mode": "Connect"}
 KEY = {"secretName": "model", "key": "key"}
-ASKED = {"rules": [{"name": "model"}]}
 
 
 def without(mode: str, field: str) -> Document:
@@ -36,12 +35,12 @@ def without(mode: str, field: str) -> Document:
 
 
 # What is given, and what is said to it.
-NOT_OF_A_RUN: list[tuple[Document, str]] = [
-    *(({"egress": {**ASKED, field: {}}}, says) for field, says in egress.RESERVED_ASKED.items()),
-]
 NOT_OF_A_POLICY: list[tuple[Document, str]] = [
     *(({field: {}}, says) for field, says in RESERVED_POLICY.items()),
-    *(({"egress": {field: {}}}, says) for field, says in egress.RESERVED_EGRESS.items()),
+    (
+        {"egress": {"budget": {"tokens": 0}}},
+        "spec.egress.budget.tokens in body should be greater than or equal to 1",
+    ),
     *(
         ({"egress": {"rules": [{**RULE, field: {}}]}}, says)
         for field, says in egress.RESERVED_RULE.items()
@@ -72,17 +71,6 @@ NOT_OF_A_POLICY: list[tuple[Document, str]] = [
         "`host` must have no '*' where `mode` is 'Intercept'",
     ),
 ]
-
-
-@pytest.mark.parametrize(("given", "says"), NOT_OF_A_RUN, ids=str)
-def test_a_field_of_a_run_that_nothing_enforces_is_refused(
-    agents: Agents, given: Document, says: str
-):
-    """Nothing is accepted that would be ignored."""
-    with pytest.raises(RefusedError) as refusal:
-        agents.submit(**given)
-
-    assert says in str(refusal.value)
 
 
 def test_an_input_from_another_run_is_refused(agents: Agents):

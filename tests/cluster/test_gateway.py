@@ -263,17 +263,24 @@ def test_a_lie_of_the_controller_in_a_status_changes_nothing(
     )
 
 
-def test_what_the_gateway_may_do_is_to_read(kubectl: Kubectl, gateway: Installation):
+def test_what_the_gateway_may_do_is_to_read_and_to_write_usage(
+    kubectl: Kubectl, gateway: Installation
+):
     """With its own ServiceAccount: none of what would let it act."""
     account = kubectl.acting_as_account(GATEWAY, "anchorhold-gateway")
     refused = {
         "create pods": TENANT, "delete pods": TENANT, "get secrets": SYSTEM,
         "get secrets --namespace=team-window": TENANT, "patch agentruns": TENANT,
-        "patch agentruns --subresource=status": TENANT, "create networkpolicies": TENANT,
+        "patch agentruns --subresource=status": SYSTEM, "create networkpolicies": TENANT,
         "update agentpolicies": "anchorhold-policies", "create secrets": GATEWAY,
-        "get configmaps": TENANT, "create pods --subresource=exec": TENANT,
+        "get configmaps": TENANT, "create configmaps": GATEWAY,
+        "create pods --subresource=exec": TENANT,
     }  # fmt: skip
-    granted = {"list agentruns": TENANT, "list pods": TENANT, "get secrets": GATEWAY}
+    granted = {
+        "list agentruns": TENANT, "list pods": TENANT, "get secrets": GATEWAY,
+        "patch agentruns --subresource=status": TENANT,
+        "patch configmaps/gateway-0-usage": GATEWAY,
+    }  # fmt: skip
 
     def may(what: str, where: str) -> str:
         return account.run("auth", "can-i", *what.split(), "-n", where).stdout.strip()

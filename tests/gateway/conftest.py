@@ -21,7 +21,7 @@ import places
 from anchorhold.gateway import envoy
 from anchorhold.gateway.addresses import networks
 from bed.kube import wait_for
-from gatebed import CELLS, ENVOY, GOOD, KEY, Bed, Decider, Internet
+from gatebed import CELLS, ENVOY, GOOD, KEY, MIDDAY, Bed, Decider, Internet
 from onenode import pki, settings
 from onenode.nameserver import NameServer
 
@@ -118,6 +118,9 @@ def bed(gateway: Bed) -> Bed:
     gateway.decider.keys[:] = [KEY]
     gateway.decider.blind = None
     gateway.decider.minted.clear()
+    gateway.decider.now = MIDDAY
+    gateway.internet.pace = 0.0
+    gateway.forget()
     gateway.internet.visits.clear()
     gateway.internet.requests.clear()
     gateway.internet.heads.clear()

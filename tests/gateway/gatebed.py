@@ -7,37 +7,47 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from anchorhold.api.egress import EgressRule
+from anchorhold.api.egress import Budget, EgressRule
 from anchorhold.gateway import decider, leaves
-from anchorhold.gateway.__main__ import clock
+from anchorhold.gateway.__main__ import now
 from anchorhold.gateway.addresses import networks
+from anchorhold.gateway.books import Books
 from anchorhold.gateway.credentials import Keeping
 from anchorhold.gateway.decision import Cell, Judge
 from anchorhold.gateway.leaves import Leaf
 from anchorhold.gateway.resolver import Resolver, name_servers
+from anchorhold.gateway.shelf import Shelf
 from anchorhold.policy import identity
+from bed.paper import Paper
 from onenode import settings, world
 
 ENVOY = Path(os.environ.get("ENVOY", Path(__file__).parents[2] / "build/envoy/envoy/_bin/envoy"))
 GOOD, FORBIDDEN = "203.0.113.10", "198.51.100.30"
 CELLS = ("10.244.0.11", "10.244.0.12", "10.244.0.13")
 KEY, OLD_KEY = b"the key of today", b"the key of yesterday"
+MIDDAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
 UID = "00000000-0000-4000-8000-00000000000{}"
 
 
 @dataclass
 class Internet:
-    """Who came to which address, and what was asked there; `authorities` vouch for its servers."""
+    """Who came to which address, and what was asked there; `authorities` vouch for its servers.
+
+    Between two pieces of a model's reply it waits for `pace` seconds.
+    """
 
     authorities: Path
     visits: list[str] = field(default_factory=list)
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     heads: list[dict[str, str]] = field(default_factory=list)
+    pace: float = 0.0
 
     def serve(self, address: tuple[str, int], folder: Path) -> world.Server:
         """A server of `world` that also counts."""
@@ -55,6 +65,10 @@ class Internet:
                 internet.heads.append(dict(self.headers))
                 internet.requests.append((self.command, self.headers["Host"], self.path))
                 super().answer()
+
+            def _piece(self, content: bytes) -> None:
+                time.sleep(internet.pace)
+                super()._piece(content)
 
             # The names that http.server looks for.
             do_GET = do_HEAD = do_POST = answer  # noqa: N815
@@ -76,6 +90,9 @@ class Decider:
     secrets: dict[str, Keeping] = field(default_factory=dict)
     keys: list[bytes] = field(default_factory=lambda: [KEY])
     blind: Callable[[str], Awaitable[tuple[str, str]]] | None = None
+    paper: Paper = field(default_factory=Paper)
+    books: Books | None = None
+    now: datetime = MIDDAY
     _stop: Callable[[], object] | None = None
     _thread: threading.Thread | None = None
 
@@ -112,11 +129,16 @@ class Decider:
         async def resolve(host: str) -> tuple[str, str]:
             return await (self.blind or resolver.resolve)(host)
 
-        judge = Judge(lambda: self.keys, self.cells.get, self.secrets.get, resolve)
-        mint = leaves.minter(self._rules, self.authority, clock)
-        served = await decider.serve(judge, self._noting(mint), self.socket)
+        self.books = Books(Shelf(self.paper, 1, self.cells.get, lambda: self.now))
+        judge = Judge(
+            lambda: self.keys, self.cells.get, self.secrets.get, resolve, self.books.reserve
+        )
+        mint = leaves.minter(self._rules, self.authority, now)
+        served = await decider.serve(judge, self.books, self._noting(mint), self.socket)
+        writing = asyncio.create_task(self.books.run())
         ready.set()
         await stop.wait()
+        writing.cancel()
         await served.stop(None)
 
 
@@ -128,11 +150,41 @@ class Bed:
     decider: Decider
     log: Path
 
-    def cell(self, place: int, *rules: EgressRule, suspended: bool = False) -> None:
-        """A living run at an address, with rules."""
+    def cell(
+        self,
+        place: int,
+        *rules: EgressRule,
+        suspended: bool = False,
+        budget: dict[str, int] | None = None,
+        daily: dict[str, int] | None = None,
+    ) -> None:
+        """A living run at an address, with rules, its own budget and that of its policy's day."""
         uid = UID.format(place)
-        cell = Cell(f"team-a/run-{place}", uid, CELLS[place], ("small",), tuple(rules), suspended)
-        self.decider.cells[uid] = cell
+        self.decider.cells[uid] = Cell(
+            f"team-a/run-{place}",
+            uid,
+            CELLS[place],
+            ("small",),
+            tuple(rules),
+            suspended,
+            Budget.parse(budget or {}),
+            (("small", Budget.parse(daily)),) if daily else (),
+        )
+
+    def forget(self) -> None:
+        """Nothing has been used, and nothing is on record."""
+        self.decider.stop()
+        self.decider.paper = Paper()
+        self.decider.start()
+
+    def in_flight(self) -> int:
+        """How many requests have been let pass, and are not known to have ended."""
+        assert self.decider.books is not None
+        return len(self.decider.books._flights)  # noqa: SLF001
+
+    def usage(self, place: int = 0) -> dict[str, Any]:
+        """What is on record for a run."""
+        return self.decider.paper.runs.get(UID.format(place), {})
 
     def token(self, place: int, key: bytes = KEY) -> str:
         """What the run shows."""

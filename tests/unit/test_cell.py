@@ -156,7 +156,7 @@ def test_a_cell_of_a_run_shows_what_was_granted():
     assert annotations[names.GRANT_ANNOTATION] == grant.effective.digest
     assert json.loads(annotations[names.EFFECTIVE_ANNOTATION]) == {
         "policies": [{"name": "default", "uid": "policy-uid", "generation": 1}],
-        "effective": grant.effective.model_dump(mode="json"),
+        "effective": grant.effective.model_dump(mode="json", exclude_none=True),
     }
 
 

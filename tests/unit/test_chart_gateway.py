@@ -63,6 +63,29 @@ def test_each_gateway_has_a_service_of_its_own_and_the_controller_knows_how_many
     assert controller_environment(documents)["ANCHORHOLD_GATEWAYS"] == "3"
 
 
+def test_each_gateway_has_a_record_of_the_day_that_outlives_the_release():
+    """And knows which one of how many it is."""
+    documents = rendered("gateway.replicas=2")
+
+    records = charts.of_kind(documents, "ConfigMap")
+    mine = {name: found for name, found in records.items() if name.endswith("-usage")}
+    assert set(mine) == {"gateway-0-usage", "gateway-1-usage"}
+    for record in mine.values():
+        assert record["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+        assert "data" not in record
+    (role,) = (
+        d
+        for d in documents
+        if d["kind"] == "Role"
+        and d["metadata"]["namespace"] == names.GATEWAY_NAMESPACE
+        and d["metadata"]["name"] == names.GATEWAY_ACCOUNT
+    )
+    assert role["rules"][1]["resourceNames"] == sorted(mine)
+    told = {e["name"]: e for e in containers(documents)["decider"]["env"]}
+    assert told["ANCHORHOLD_GATEWAYS"]["value"] == "2"
+    assert told["ANCHORHOLD_POD"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
 def test_the_gateway_is_held_to_what_it_holds_others_to():
     """Restricted, by digest, with limits; nothing is writable but what both share."""
     pod = pod_of(rendered())
@@ -115,7 +138,7 @@ def test_the_decider_and_envoy_are_told_the_same_ranges():
     found = containers(rendered("gateway.reachable={10.1.2.0/24,10.1.3.0/24}"))
 
     told = [
-        {e["name"]: e["value"] for e in found[name]["env"]}["ANCHORHOLD_REACHABLE"]
+        {e["name"]: e.get("value") for e in found[name]["env"]}["ANCHORHOLD_REACHABLE"]
         for name in ("configuration", "decider")
     ]
     assert told == ["10.1.2.0/24 10.1.3.0/24"] * 2

@@ -11,7 +11,7 @@ from anchorhold import names
 from anchorhold.api.egress import EgressRule
 from anchorhold.gateway import credentials, decision, rules
 from anchorhold.gateway.credentials import Header, Keeping
-from anchorhold.gateway.decision import Asked, Cell, Judge, Tunnel, Verdict
+from anchorhold.gateway.decision import Asked, Cell, Held, Judge, Tunnel, Verdict
 from anchorhold.policy import identity
 from factories import RULE
 
@@ -26,19 +26,30 @@ CELL = Cell(
     rules=(EgressRule.parse(RULE),),
     suspended=False,
 )
+# What was set apart, for whom, and whether it may cost tokens.
+asked_for: list[tuple[str, bool]] = []
 TOKEN = identity.token(KEY, UID)
 SHOWN = {"authorization": f"Bearer {TOKEN}"}
 PATH = "/api.model.example/v1/chat"
 
 
 def judge(
-    cell: Cell | None = CELL, fault: str = "", secrets: dict[str, Keeping] | None = None
+    cell: Cell | None = CELL,
+    fault: str = "",
+    secrets: dict[str, Keeping] | None = None,
+    held: Held = Held("rid"),  # noqa: B008
 ) -> Judge:
     async def resolve(_: str) -> tuple[str, str]:
         return "" if fault else "9.9.9.9", fault
 
     cells = {UID: cell} if cell else {}
-    return Judge(lambda: [KEY], cells.get, (secrets or {}).get, resolve)
+
+    async def reserve(asked: Cell, tokens: bool) -> Held:  # noqa: FBT001
+        asked_for.append((asked.uid, tokens))
+        return held
+
+    asked_for.clear()
+    return Judge(lambda: [KEY], cells.get, (secrets or {}).get, resolve, reserve)
 
 
 def asked(**fields: Any) -> Asked:  # noqa: ANN401
@@ -87,6 +98,27 @@ async def test_a_request_is_refused_of_a_run_that(
     verdict = await judge(cell).decide(asked(**fields))
 
     assert (verdict.status, verdict.reason, verdict.address) == (status, reason, "")
+    assert asked_for == []
+
+
+async def test_what_passes_has_something_set_apart():
+    verdict = await judge().decide(asked())
+
+    assert verdict.held == Held("rid")
+    assert asked_for == [(UID, True)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [(decision.SPENT, 429), (decision.BUSY, 429), (decision.UNRECORDED, 503)],
+)
+async def test_what_cannot_be_paid_for_is_refused(fault: str, status: int):
+    held = Held(fault=fault, budget="budget.tokens")
+
+    verdict = await judge(held=held).decide(asked())
+
+    assert (verdict.status, verdict.reason, verdict.address) == (status, fault, "")
+    assert verdict.held.budget == "budget.tokens"
 
 
 @pytest.mark.parametrize(("fault", "status"), [("dns-failure", 502), ("address-not-public", 403)])

@@ -1,6 +1,7 @@
 """What the gateway knows of the cluster: who lives, and what each of them may reach."""
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from anchorhold.api.egress import EgressRule
 from anchorhold.cluster import client
 from anchorhold.gateway import view as gateway_view
 from anchorhold.gateway.view import View
-from anchorhold.policy.evaluate import of_rule
+from anchorhold.policy.egress import of_rule
 from factories import RULE
 from wiring import fakeapi
 from wiring.test_controller import NAMESPACE, binding, policy, run
@@ -173,6 +174,52 @@ async def test_what_changes_takes_the_rules_from_a_run(
         change(api)
 
         await api.wait(lambda: reached(view, uid) == left, SECONDS)
+
+
+def with_budgets(budget: Manifest, daily: Manifest) -> Manifest:
+    document = written(RULE, OTHER)
+    document["spec"]["egress"] |= {"budget": budget, "dailyBudget": daily}
+    return document
+
+
+async def test_the_tightest_budget_counts_and_a_wider_one_does_not_reach_a_run(
+    api: fakeapi.FakeApi,
+):
+    """Its own, what it was granted, and what the policy says at this moment."""
+    onboard(api)
+    asked = {"rules": [{"name": "model"}], "budget": {"requests": 50}}
+    api.delete("agentruns", NAMESPACE, "a")
+    uid = str(api.put(run("a", egress=asked))["metadata"]["uid"])
+    cell = pod(uid)
+    record = {"effective": {"budget": {"requests": 50, "tokens": 100}}}
+    cell["metadata"]["annotations"][names.EFFECTIVE_ANNOTATION] = json.dumps(record)
+    api.put(cell)
+
+    def budget() -> Manifest:
+        found = view.cell(uid)
+        return found.budget.model_dump(exclude_none=True) if found else {}
+
+    async with watching(api) as view:
+        assert budget() == {"requests": 50, "tokens": 100}
+        api.put(with_budgets({"requests": 7, "tokens": 1_000, "bytes": 9}, {"tokens": 5}))
+        await api.wait(lambda: budget() == {"requests": 7, "tokens": 100, "bytes": 9}, SECONDS)
+
+        found = view.cell(uid)
+        assert found is not None
+        assert [(name, day.tokens) for name, day in found.daily] == [("small", 5)]
+
+
+@pytest.mark.parametrize("record", ["{", "[]", '{"effective": {"budget": {"tokens": 0}}}', "1"])
+async def test_a_run_whose_record_cannot_be_read_reaches_nothing(api: fakeapi.FakeApi, record: str):
+    uid = onboard(api)
+    cell = pod(uid)
+    cell["metadata"]["annotations"][names.EFFECTIVE_ANNOTATION] = record
+    async with watching(api) as view:
+        assert reached(view, uid) == ["model"]
+
+        api.put(cell)
+
+        await api.wait(lambda: reached(view, uid) is None, SECONDS)
 
 
 async def test_a_secret_is_known_as_it_is_now(api: fakeapi.FakeApi):

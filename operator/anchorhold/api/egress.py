@@ -27,15 +27,11 @@ REVERSE, CONNECT, INTERCEPT = "Reverse", "Connect", "Intercept"
 
 Method = Annotated[str, Field(max_length=7, json_schema_extra={"enum": list(METHODS)})]
 Path = Annotated[str, Field(max_length=128, pattern=PATH_PATTERN)]
+Amount = Annotated[int, Field(ge=1, le=1_000_000_000_000)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 _SET: JsonDict = {"x-kubernetes-list-type": "set"}
 
 RESERVED_RULE = {"approval": "`approval` is not supported yet: remove the field"}
-RESERVED_EGRESS = {
-    "budget": "`budget` is not supported yet: remove the field",
-    "dailyBudget": "`dailyBudget` is not supported yet: remove the field",
-}
-RESERVED_ASKED = {"budget": RESERVED_EGRESS["budget"]}
 # Nobody sees inside of a tunnel: what could not be enforced there is refused, and not ignored.
 NOT_IN_A_TUNNEL = {
     field: f"`{field}` must be absent where `mode` is '{CONNECT}', because nobody sees inside"
@@ -148,17 +144,29 @@ class EgressRule(Type):
         return self
 
 
+class Budget(Type):
+    """How much may pass the gateway. What is absent has no limit."""
+
+    requests: Amount | None = None
+    """Requests that were allowed."""
+    bytes: Amount | None = None
+    """Bytes in both directions. An open stream is counted every second, so that what is in
+    flight when they are spent still passes."""
+    tokens: Amount | None = None
+    """Tokens of models, as these report them (OpenAI's and Anthropic's protocols). A reply that
+    could report them and does not counts by its size, and at least as 4096."""
+
+
 class AllowedEgress(Type):
     """What runs may reach through the gateway."""
 
-    model_config = ConfigDict(json_schema_extra=rules(*refused(RESERVED_EGRESS)))
-
     rules: tuple[EgressRule, ...] = Field(default=(), max_length=32, json_schema_extra=list_map())
     """The rules that runs may ask for. Absent: none, and no network at all."""
-    budget: Reserved | None = None
-    """Not supported yet, and refused."""
-    daily_budget: Reserved | None = None
-    """Not supported yet, and refused."""
+    budget: Budget = Budget()
+    """How much each run may use. To tighten it reaches running runs at once."""
+    daily_budget: Budget = Budget()
+    """How much all runs of the policy may use together, from midnight to midnight UTC. Each of
+    the gateway's replicas gives out its own equal part of it."""
 
 
 class AskedRule(Type):
@@ -171,9 +179,7 @@ class AskedRule(Type):
 class AskedEgress(Type):
     """What a run wants to reach."""
 
-    model_config = ConfigDict(json_schema_extra=rules(*refused(RESERVED_ASKED)))
-
     rules: tuple[AskedRule, ...] = Field(min_length=1, max_length=16, json_schema_extra=list_map())
     """Rules of the policy, by name. The run reaches what these allow, and nothing else."""
-    budget: Reserved | None = None
-    """Not supported yet, and refused."""
+    budget: Budget = Budget()
+    """Its own budget, no wider than the policy's."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.service.accesslog.v3 import als_pb2_grpc as accesslog
 from envoy.service.auth.v3 import external_auth_pb2 as wire
 from envoy.service.auth.v3 import external_auth_pb2_grpc as service
 from envoy.service.secret.v3 import sds_pb2_grpc as secrets
@@ -20,8 +21,10 @@ from google.rpc.status_pb2 import Status
 from prometheus_client import Counter
 
 from anchorhold.gateway import decision, rules
+from anchorhold.gateway.books import Books
 from anchorhold.gateway.decision import Asked, Judge, Tunnel, Verdict
 from anchorhold.gateway.leaves import Leaf
+from anchorhold.gateway.reports import Reports
 from anchorhold.gateway.secrets_service import Certificates
 
 # gRPC's codes: what Envoy looks at.
@@ -35,18 +38,26 @@ QUESTIONS: Mapping[int, str] = {
     HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: "proxy-authenticate",
 }
 SENTENCE = "The gateway refuses this request by policy; trying again will not help."
+PASSING = {
+    decision.BUSY: "Requests that are not answered yet hold what is left of the budget: wait for "
+    "them.",
+    decision.UNRECORDED: "The gateway can't record what this run uses; try again later.",
+}
 
 
 class Decider(service.AuthorizationServicer):  # type: ignore[misc]  # generated, without types
     """The service that Envoy asks. To an error of ours it answers 503, as to our silence."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, books: Books) -> None:
         self._judge = judge
+        self._books = books
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802
         """The answer about one request."""
         verdict = await self._judge.decide(read(request.attributes))
         VERDICTS.labels(word(verdict), verdict.reason).inc()
+        if verdict.cell is not None and word(verdict) == "deny":
+            self._books.refuse(verdict.cell)
         return answer(verdict)
 
 
@@ -75,10 +86,11 @@ def passed(verdict: Verdict) -> Any:  # noqa: ANN401
     assert target is not None  # noqa: S101  # whoever has an address has a target
     headers = leading(verdict.way, target)
     removed = [*decision.SECRET_HEADERS]
-    facts = {}
+    # Uncompressed, so that tokens are counted, and a secret is found should it come back.
+    headers["accept-encoding"] = "identity"
+    facts = {"rid": verdict.held.rid}
     if (secret := verdict.secret) is not None:
-        # Uncompressed, so that the secret is found should it come back.
-        headers |= {"accept-encoding": "identity", secret.name: secret.value}
+        headers[secret.name] = secret.value
         removed = [name for name in removed if name != secret.name]
         facts["secret"] = secret.secret
     where = f"[{verdict.address}]" if ":" in verdict.address else verdict.address
@@ -124,7 +136,9 @@ def body(verdict: Verdict) -> Mapping[str, Any]:
     if verdict.cell is not None and verdict.reason == decision.GREETING:
         return {"run": verdict.cell.run, "rules": [rule.name for rule in verdict.cell.rules]}
     error = {"type": "egress_denied", "reason": verdict.reason, "rule": verdict.rule}
-    return {"error": {**error, "message": SENTENCE}}
+    if verdict.held.budget:
+        error["budget"] = verdict.held.budget
+    return {"error": {**error, "message": PASSING.get(verdict.reason, SENTENCE)}}
 
 
 def word(verdict: Verdict) -> str:
@@ -161,10 +175,13 @@ def option(name: str, value: str) -> HeaderValueOption:
     )
 
 
-async def serve(judge: Judge, mint: Callable[[str], Leaf | None], socket: str) -> grpc.aio.Server:
+async def serve(
+    judge: Judge, books: Books, mint: Callable[[str], Leaf | None], socket: str
+) -> grpc.aio.Server:
     """Answer at a Unix socket until the server is stopped."""
     server = grpc.aio.server(options=[("grpc.max_concurrent_streams", STREAMS)])
-    service.add_AuthorizationServicer_to_server(Decider(judge), server)
+    service.add_AuthorizationServicer_to_server(Decider(judge, books), server)
+    accesslog.add_AccessLogServiceServicer_to_server(Reports(books.settle), server)
     secrets.add_SecretDiscoveryServiceServicer_to_server(Certificates(mint), server)
     server.add_insecure_port(f"unix:{socket}")
     await server.start()

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from anchorhold.api import egress
-from anchorhold.api.egress import EgressRule
-from anchorhold.gateway import addresses, credentials, rules
+from anchorhold.api.egress import Budget, EgressRule
+from anchorhold.gateway import addresses, budget, credentials, rules
 from anchorhold.gateway.credentials import Header, Keeping
 from anchorhold.policy import identity
+from anchorhold.policy.budgets import UNLIMITED
 
 # Where clients put what they take for a password or an API key. None of it goes upstream.
 TOKEN_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
@@ -22,11 +23,15 @@ REVERSE, CONNECT, INTERCEPT = "reverse", "connect", "intercept"
 # The last hop of a tunnel that is read, and where Envoy puts what only Envoy can have said there.
 INSIDE, TOLD_BY = "inside", "envoy.filters.listener.proxy_protocol"
 GREETING = "greeting"
+SPENT, BUSY, UNRECORDED = "budget-exhausted", "budget-in-use", "usage-not-recorded"
 # What is nobody's refusal: something that is needed is not there.
 FAULTS = {
     addresses.NO_ANSWER: HTTPStatus.BAD_GATEWAY,
     credentials.MISSING: HTTPStatus.SERVICE_UNAVAILABLE,
     rules.OTHER_HOST: HTTPStatus.MISDIRECTED_REQUEST,
+    SPENT: HTTPStatus.TOO_MANY_REQUESTS,
+    BUSY: HTTPStatus.TOO_MANY_REQUESTS,
+    UNRECORDED: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 
@@ -34,7 +39,8 @@ FAULTS = {
 class Cell:
     """A run that lives at this moment, and what it may reach.
 
-    `policies` are the names of those it is under; `suspended` says that one of them is.
+    `policies` are the names of those it is under; `suspended` says that one of them is. `daily`
+    are what these allow all their runs together, by name.
     """
 
     run: str
@@ -43,6 +49,20 @@ class Cell:
     policies: tuple[str, ...]
     rules: tuple[EgressRule, ...]
     suspended: bool
+    budget: Budget = UNLIMITED
+    daily: tuple[tuple[str, Budget], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What was set apart for a request: `rid` names it in Envoy's reports. Or why nothing was.
+
+    `budget` is the one that is spent, or has nothing left at this moment.
+    """
+
+    rid: str = ""
+    fault: str = ""
+    budget: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +99,8 @@ class Asked:
 class Verdict:
     """What becomes of a request. `address` is where it goes; empty: it goes nowhere.
 
-    `secret` is the header that is added on the way, `way` the one that Envoy takes.
+    `secret` is the header that is added on the way, `way` the one that Envoy takes, `held` what was
+    set apart for it.
     """
 
     status: int
@@ -90,6 +111,7 @@ class Verdict:
     address: str = ""
     secret: Header | None = None
     way: str = REVERSE
+    held: Held = Held()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +119,15 @@ class Judge:
     """All that a decision hangs on.
 
     `cell_of` knows the living runs by uid, `keys` those that sign tokens, `kept` the Secrets by
-    name; `resolve` gives an address that may be dialled, or nothing and a word why not.
+    name; `resolve` gives an address that may be dialled, or nothing and a word why not. `reserve`
+    sets apart what a request may cost; the flag says whether tokens are among it.
     """
 
     keys: Callable[[], Sequence[bytes]]
     cell_of: Callable[[str], Cell | None]
     kept: Callable[[str], Keeping | None]
     resolve: Callable[[str], Awaitable[tuple[str, str]]]
+    reserve: Callable[[Cell, bool], Awaitable[Held]]
 
     async def decide(self, asked: Asked) -> Verdict:
         """The verdict; whatever is not allowed is refused."""
@@ -118,29 +142,30 @@ class Judge:
         target = target_of(asked)
         if isinstance(target, str):
             return Verdict(FAULTS.get(target, HTTPStatus.FORBIDDEN), target, cell)
-        return await self._judge(cell, target, modes(asked))
+        return await self._judge(cell, target, asked)
 
-    async def _judge(self, cell: Cell, target: rules.Target, modes: Sequence[str]) -> Verdict:
-        rule = rules.find(cell.rules, target, modes)
+    async def _judge(self, cell: Cell, target: rules.Target, asked: Asked) -> Verdict:
+        rule = rules.find(cell.rules, target, modes(asked))
         if isinstance(rule, str):
             return Verdict(HTTPStatus.FORBIDDEN, rule, cell, target)
-        if target.method == rules.TUNNEL:
-            return await self._tunnel(cell, target, rule)
-        secret = self._secret(cell, rule)
+        secret = None if asked.tunnels else self._secret(cell, rule)
         if isinstance(secret, str):
             return Verdict(status(secret), secret, cell, target, rule.name)
         address, fault = await self.resolve(target.host)
         if fault:
             return Verdict(status(fault), fault, cell, target, rule.name)
-        return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address, secret)
+        # Last, so that only what will pass is paid for.
+        held = await self._held(cell, rule, asked)
+        if held.fault:
+            return Verdict(status(held.fault), held.fault, cell, target, rule.name, held=held)
+        way = rule.mode.lower() if asked.tunnels else REVERSE
+        return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address, secret, way, held)
 
-    async def _tunnel(self, cell: Cell, target: rules.Target, rule: EgressRule) -> Verdict:
-        """A way to the host; what comes through it is judged then, where that can be seen."""
-        address, fault = await self.resolve(target.host)
-        if fault:
-            return Verdict(status(fault), fault, cell, target, rule.name)
-        way = rule.mode.lower()
-        return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address, way=way)
+    async def _held(self, cell: Cell, rule: EgressRule, asked: Asked) -> Held:
+        """What is set apart. What comes through a tunnel that is read is paid for then."""
+        if asked.tunnels and rule.mode == egress.INTERCEPT:
+            return Held()
+        return await self.reserve(cell, budget.may_cost_tokens(asked.method, asked.headers))
 
     def _secret(self, cell: Cell, rule: EgressRule) -> Header | str | None:
         """The header that the rule adds, if any, or why it can't."""

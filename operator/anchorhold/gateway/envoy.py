@@ -16,6 +16,7 @@ from anchorhold import names
 from anchorhold.gateway import addresses, clusters, intercept, tunnel
 from anchorhold.gateway.clusters import AUTHZ, BUFFER_BYTES, DECIDER, MOST_CONNECTIONS
 from anchorhold.gateway.decision import CONNECT, INSIDE, INTERCEPT, REVERSE, ROUTE_HEADER, TOLD_BY
+from anchorhold.gateway.reporting import counts_tokens, reports
 from anchorhold.gateway.second_layer import Config, part
 
 FOLDER = "/run/anchorhold/gateway"
@@ -114,18 +115,21 @@ def connections(name: str, filters: Sequence[Config], routed: Config, *upgrades:
             part("stripped", MUTATION, mutations=[{"remove": name} for name in OURS_ALONE])
         ],
         upgrade_configs=[{"upgrade_type": each} for each in ("websocket", *upgrades)],
-        access_log=[log()],
-        http_filters=[
-            *filters,
-            part("envoy.filters.http.lua", LUA, default_source_code={"inline_string": SCRUB}),
-            part(
-                "envoy.filters.http.router",
-                "extensions.filters.http.router.v3.Router",
-                suppress_envoy_headers=True,
-            ),
-        ],
+        access_log=[log(), reports()],
+        access_log_options={"access_log_flush_interval": "1s"},
+        http_filters=[*filters, *replies()],
         route_config=routed,
     )
+
+
+def replies() -> list[Config]:
+    """What looks at each reply, the last one first."""
+    router = "extensions.filters.http.router.v3.Router"
+    return [
+        part("envoy.filters.http.lua", LUA, default_source_code={"inline_string": SCRUB}),
+        counts_tokens(),
+        part("envoy.filters.http.router", router, suppress_envoy_headers=True),
+    ]
 
 
 def protocols() -> Config:
@@ -206,7 +210,9 @@ def log() -> Config:
         "sent": "%BYTES_SENT%",
         "milliseconds": "%DURATION%",
     }
-    return written({**said, **seen})
+    # Open streams are reported each second, and are one line when they end.
+    ended = {"log_type_filter": {"types": ["DownstreamEnd"]}}
+    return {**written({**said, **seen}), "filter": ended}
 
 
 def written(line: Config) -> Config:
@@ -218,7 +224,7 @@ def written(line: Config) -> Config:
     )
 
 
-SAID = ("run", "uid", "rule", "host", "decision", "reason")
+SAID = ("run", "uid", "rid", "rule", "host", "decision", "reason")
 
 
 def main() -> None:
