@@ -120,7 +120,7 @@ def bed(gateway: Bed) -> Bed:
     gateway.decider.minted.clear()
     gateway.decider.now = MIDDAY
     gateway.internet.pace = 0.0
-    gateway.forget()
+    gateway.decider.forget()
     gateway.internet.visits.clear()
     gateway.internet.requests.clear()
     gateway.internet.heads.clear()

@@ -19,8 +19,9 @@ from anchorhold.gateway import decider, leaves
 from anchorhold.gateway.__main__ import now
 from anchorhold.gateway.addresses import networks
 from anchorhold.gateway.books import Books
+from anchorhold.gateway.budget import Report
 from anchorhold.gateway.credentials import Keeping
-from anchorhold.gateway.decision import Cell, Judge
+from anchorhold.gateway.decision import Cell, Held, Judge
 from anchorhold.gateway.leaves import Leaf
 from anchorhold.gateway.resolver import Resolver, name_servers
 from anchorhold.gateway.shelf import Shelf
@@ -91,10 +92,12 @@ class Decider:
     keys: list[bytes] = field(default_factory=lambda: [KEY])
     blind: Callable[[str], Awaitable[tuple[str, str]]] | None = None
     paper: Paper = field(default_factory=Paper)
-    books: Books | None = None
+    books: Books = field(init=False)
+    writing: asyncio.Task[None] = field(init=False)
     now: datetime = MIDDAY
     _stop: Callable[[], object] | None = None
     _thread: threading.Thread | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         """Answer, in a thread of its own."""
@@ -122,6 +125,7 @@ class Decider:
 
     async def _run(self, ready: threading.Event) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._loop = loop
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
         reachable = networks(f"{GOOD}/32")
         resolver = Resolver(name_servers([settings.NAME_SERVER[0]]), reachable)
@@ -129,17 +133,40 @@ class Decider:
         async def resolve(host: str) -> tuple[str, str]:
             return await (self.blind or resolver.resolve)(host)
 
-        self.books = Books(Shelf(self.paper, 1, self.cells.get, lambda: self.now))
-        judge = Judge(
-            lambda: self.keys, self.cells.get, self.secrets.get, resolve, self.books.reserve
-        )
+        await self._open_books()
+        judge = Judge(lambda: self.keys, self.cells.get, self.secrets.get, resolve, self.reserve)
         mint = leaves.minter(self._rules, self.authority, now)
-        served = await decider.serve(judge, self.books, self._noting(mint), self.socket)
-        writing = asyncio.create_task(self.books.run())
+        served = await decider.serve(judge, self, self._noting(mint), self.socket)
         ready.set()
         await stop.wait()
-        writing.cancel()
+        self.writing.cancel()
         await served.stop(None)
+
+    async def _open_books(self) -> None:
+        """Books that know what is on paper."""
+        self.books = Books(Shelf(self.paper, 1, self.cells.get, lambda: self.now))
+        self.writing = asyncio.create_task(self.books.run())
+
+    def forget(self) -> None:
+        """Nothing has been used, and nothing is on paper."""
+
+        async def begin_again() -> None:
+            self.writing.cancel()
+            self.paper = Paper()
+            await self._open_books()
+
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(begin_again(), self._loop).result()
+
+    # The decider keeps the books that it was given; ours are exchanged between tests.
+    async def reserve(self, cell: Cell, tokens: bool) -> Held:  # noqa: FBT001
+        return await self.books.reserve(cell, tokens)
+
+    async def settle(self, report: Report) -> None:
+        await self.books.settle(report)
+
+    def refuse(self, cell: Cell) -> None:
+        self.books.refuse(cell)
 
 
 @dataclass
@@ -171,15 +198,8 @@ class Bed:
             (("small", Budget.parse(daily)),) if daily else (),
         )
 
-    def forget(self) -> None:
-        """Nothing has been used, and nothing is on record."""
-        self.decider.stop()
-        self.decider.paper = Paper()
-        self.decider.start()
-
     def in_flight(self) -> int:
         """How many requests have been let pass, and are not known to have ended."""
-        assert self.decider.books is not None
         return len(self.decider.books._flights)  # noqa: SLF001
 
     def usage(self, place: int = 0) -> dict[str, Any]:

@@ -148,6 +148,10 @@ class Judge:
         rule = rules.find(cell.rules, target, modes(asked))
         if isinstance(rule, str):
             return Verdict(HTTPStatus.FORBIDDEN, rule, cell, target)
+        if asked.tunnels and rule.mode == egress.INTERCEPT:
+            # It ends with us, where each request in it is judged and paid for: nobody is dialled,
+            # and its far end is the cell's own. (Envoy dies where the ends are of two families.)
+            return Verdict(HTTPStatus.OK, "", cell, target, rule.name, cell.address, way=INTERCEPT)
         secret = None if asked.tunnels else self._secret(cell, rule)
         if isinstance(secret, str):
             return Verdict(status(secret), secret, cell, target, rule.name)
@@ -155,17 +159,11 @@ class Judge:
         if fault:
             return Verdict(status(fault), fault, cell, target, rule.name)
         # Last, so that only what will pass is paid for.
-        held = await self._held(cell, rule, asked)
+        held = await self.reserve(cell, budget.may_cost_tokens(asked.method, asked.headers))
         if held.fault:
             return Verdict(status(held.fault), held.fault, cell, target, rule.name, held=held)
-        way = rule.mode.lower() if asked.tunnels else REVERSE
+        way = CONNECT if asked.tunnels else REVERSE
         return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address, secret, way, held)
-
-    async def _held(self, cell: Cell, rule: EgressRule, asked: Asked) -> Held:
-        """What is set apart. What comes through a tunnel that is read is paid for then."""
-        if asked.tunnels and rule.mode == egress.INTERCEPT:
-            return Held()
-        return await self.reserve(cell, budget.may_cost_tokens(asked.method, asked.headers))
 
     def _secret(self, cell: Cell, rule: EgressRule) -> Header | str | None:
         """The header that the rule adds, if any, or why it can't."""
