@@ -201,7 +201,7 @@ def outcome_of(observed: Observed, pod: Pod) -> ending.Outcome | None:
             or stopping.breached(observed, pod)
             or stopping.revoked(observed, pod)
         )
-    if ended.reason is Reason.LOST and not ending.has_started(pod):
+    if ended.reason in ending.UNEXPLAINED and not ending.has_started(pod):
         return stopping.vanished_input(observed) or ending.no_sandbox(pod) or ended
     return ended
 
