@@ -1,11 +1,18 @@
 """The isolation tiers: each hostile test runs in every one of them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import yaml
 
 from bed.kube import Document
 from tenants import unavailable, wide_policy
+
+# Tier -> every place that one of its cells can write.
+WRITABLE: dict[str, list[dict[str, str]]] = yaml.safe_load(
+    (Path(__file__).parent / "writable.yaml").read_text(encoding="utf-8")
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,16 @@ class Tier:
         spec["images"] += [{"reference": reference} for reference in others]
         spec["inputs"]["images"] += [{"reference": reference} for reference in unavailable(image)]
         return written
+
+    @property
+    def places(self) -> set[str]:
+        """Every place that a cell can write."""
+        return {row["path"] for row in WRITABLE[self.name]}
+
+    @property
+    def devices(self) -> set[str]:
+        """Of these, whoever writes there writes to nobody."""
+        return {row["path"] for row in WRITABLE[self.name] if row["keeps"] == "nothing"}
 
     def __str__(self) -> str:
         return self.name
