@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 import yaml
 
 from bed.kube import Document
@@ -59,5 +58,3 @@ TIERS = (
         {"a fork bomb": "OutOfMemory", "filling /dev/shm with more memory": "OutOfMemory"},
     ),
 )
-# For what is told of mounts and files as the node's own kernel has them.
-OWN_KERNEL = pytest.mark.parametrize("tier", TIERS[:1], indirect=True, ids=str, scope="session")
