@@ -100,6 +100,7 @@ class Installation:
         self, namespace: str, *policies: str, authors: tuple[str, ...] = (), **values: str
     ) -> None:
         """Onboard a namespace under policies that exist, for authors that are users."""
+        self.kubectl.until_not_going(namespace)
         values["namespace.name"] = namespace
         values |= {f"policies[{place}]": name for place, name in enumerate(policies)}
         for place, author in enumerate(authors):

@@ -71,6 +71,17 @@ def test_a_run_that_outlives_its_deadline_is_ended(agents: Agents):
     assert "exitCode" not in run["status"]
 
 
+def test_a_deadline_that_is_over_before_the_agent_starts_is_told_as_that(agents: Agents):
+    """The netgate alone needs more: whoever reads the record looks for no fault of the node."""
+    name = agents.submit(SLEEP, activeDeadlineSeconds=2, resources={"cpu": "10m"})
+
+    run = agents.end(name)
+
+    assert condition(run)["reason"] == "DeadlineExceeded"
+    assert condition(run)["message"].startswith("the agent never started")
+    assert "startTime" not in run["status"]
+
+
 @both_tiers
 def test_an_agent_that_takes_too_much_memory_is_ended(agents: Agents):
     """The limit is the cgroup's, so the kernel ends it."""

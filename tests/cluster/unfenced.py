@@ -110,9 +110,7 @@ class Unfenced:
 @contextmanager
 def unfenced(admin: Kubectl, image: str) -> Iterator[Unfenced]:
     """The namespace, for as long as a block runs."""
-    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    account = ("get", "serviceaccount", "default", "-n", NAMESPACE)
-    wait_for(lambda: admin.run(*account).returncode == 0, 60, "the account of its Pods")
+    admin.namespace(NAMESPACE)
     try:
         yield Unfenced(admin, image)
     finally:

@@ -46,7 +46,7 @@ class Reason(StrEnum):
     AGENT_FAILED = "AgentFailed"
     """The agent ended with another exit code."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
-    """The agent ran longer than `activeDeadlineSeconds`."""
+    """The agent ran longer than `activeDeadlineSeconds`, or did not start in that time."""
     OUT_OF_MEMORY = "OutOfMemory"
     """The agent used more memory than its limit."""
     DISK_EXCEEDED = "DiskExceeded"
