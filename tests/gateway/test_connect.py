@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -143,32 +144,68 @@ def test_a_greeting_without_a_name_is_cut_off(bed: Bed):
     assert bed.internet.visits == []
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        b"GET / HTTP/1.1\r\nHost: model.test\r\n\r\n",
-        b"SSH-2.0-OpenSSH_9.2\r\n",
-        b"\x16\x03\x01\x00\x05hello",
-        b"PROXY TCP4 10.244.0.12 203.0.113.10 1 443\r\n",
-    ],
+NOT_TLS = (
+    b"GET / HTTP/1.1\r\nHost: model.test\r\n\r\n",
+    b"SSH-2.0-OpenSSH_9.2\r\n",
+    b"\x16\x03\x01\x00\x05hello",
+    b"PROXY TCP4 10.244.0.12 203.0.113.10 1 443\r\n",
 )
-def test_what_is_not_tls_is_cut_off(bed: Bed, said: bytes):
+
+
+def test_what_is_not_tls_is_cut_off(bed: Bed):
     bed.cell(0, tunnelled())
 
-    with tunnel(bed, "model.test:443") as sender:
-        sender.sendall(said)
-        assert ended(sender)
+    def say(said: bytes) -> bool:
+        with tunnel(bed, "model.test:443") as sender:
+            sender.sendall(said)
+            return ended(sender)
+
+    with ThreadPoolExecutor() as agents:
+        assert all(agents.map(say, NOT_TLS))
 
     assert bed.internet.visits == []
+    assert attempt(bed, "model.test") == 200
 
 
 def ended(sender: socket.socket) -> bool:
     """Whether the other end is gone, without a word (a TLS alert is none of the upstream's)."""
-    sender.settimeout(15)
+    sender.settimeout(40)
     try:
         return sender.recv(4096) == b""
     except ConnectionError:
         return True
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("model.test:443", "model.test:443", 200),
+        ("model.test:443", "files.test:443", 200),
+        ("files.test:443", "model.test:443", 403),
+        ("model.test:443@files.test:443", "model.test:443", 403),
+        ("https://model.test:443/", "model.test:443", 403),
+        ("/model.test:443", "model.test:443", 403),
+    ],
+)
+def test_a_tunnel_leads_where_its_first_line_says(
+    bed: Bed, target: str, host: str, status: int, version: str
+):
+    """Two places in one request are no way to be judged by one and led to the other."""
+    bed.cell(0, tunnelled())
+    head = basic(bed.token(0))["Proxy-Authorization"]
+    text = f"CONNECT {target} HTTP/{version}\r\nHost: {host}\r\nProxy-Authorization: {head}\r\n\r\n"
+
+    with socket.create_connection((CELLS[0], 8080), 10, source_address=(CELLS[0], 0)) as sender:
+        sender.sendall(text.encode())
+        first = int(proxied.receive(sender).split()[1])
+        if first == 200:
+            with secured(sender, "model.test", bed.internet.authorities) as wrapped:
+                assert asked(wrapped, "model.test")[0] == 200
+
+    assert first == status or (status == 403 and first in (400, 404))
+    assert set(bed.internet.requests) <= {("GET", "model.test", "/v1/chat")}
+    assert bool(bed.internet.visits) == (status == 200)
 
 
 def test_bytes_that_come_with_the_request_are_judged_as_well(bed: Bed):
