@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -15,6 +17,7 @@ from prometheus_client import REGISTRY
 
 from bed.kube import wait_for
 from gatebed import CELLS, MIDDAY, Bed, rule
+from onenode import scripted
 from test_gateway import ask, reason
 
 OPENAI, ANTHROPIC = "/model.test/v1/chat/completions", "/model.test/v1/messages"
@@ -125,6 +128,56 @@ def test_a_token_budget_is_not_paid_for_by_what_no_model_answers(bed: Bed):
     settled(bed)
     assert chat(bed) == 200
     wait_for(lambda: bed.usage().get("tokens") == COST, 10, "the record")
+
+
+def test_a_long_stream_is_read_to_its_end(bed: Bed, monkeypatch: pytest.MonkeyPatch):
+    """Which is where it says what it cost: by its size it would cost fifty times as much."""
+    bed.cell(0, rule(), budget={"tokens": 100_000})
+    script = scripted.OpenAI.stream
+
+    def lengthy(self: scripted.OpenAI, asked: dict[str, Any]) -> Iterator[scripted.Event]:
+        first, *rest = script(self, asked)
+        yield from itertools.repeat(first, 20_000)
+        yield from rest
+
+    monkeypatch.setattr(scripted.OpenAI, "stream", lengthy)
+
+    assert chat(bed) == 200
+
+    wait_for(lambda: bed.usage().get("tokens") == COST, 10, "the record")
+    assert bed.usage()["bytesReceived"] > 4_000_000
+
+
+def test_a_large_answer_in_one_piece_is_read_to_its_end(bed: Bed, monkeypatch: pytest.MonkeyPatch):
+    bed.cell(0, rule(), budget={"tokens": 100_000})
+    whole = scripted.OpenAI.whole
+
+    def large(self: scripted.OpenAI, asked: dict[str, Any]) -> dict[str, Any]:
+        return {"padding": "x" * 3_000_000, **whole(self, asked)}
+
+    monkeypatch.setattr(scripted.OpenAI, "whole", large)
+
+    assert chat(bed, OPENAI, question()) == 200
+
+    wait_for(lambda: bed.usage().get("tokens") == COST, 10, "the record")
+
+
+def test_a_websocket_is_counted_and_costs_as_if_a_model_had_answered(bed: Bed):
+    bed.cell(0, rule(paths=["/websocket"]), budget={"tokens": 100_000})
+    head = (
+        "GET /model.test/websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2NyaXB0ZWQ=\r\n"
+        f"Authorization: Bearer {bed.token(0)}\r\n\r\n"
+    )
+    with socket.create_connection((CELLS[0], 8080), 10, source_address=(CELLS[0], 0)) as sender:
+        sender.sendall(head.encode())
+        assert b" 101 " in sender.recv(4096).split(b"\r\n")[0]
+        sender.sendall(bytes([0x81, 0x82, 0, 0, 0, 0]) + b"hi")
+        assert sender.recv(4096) == bytes([0x81, 2]) + b"hi"
+
+    settled(bed)
+    wait_for(lambda: bed.usage().get("tokens") == 4_096, 10, "the record")
+    assert bed.usage()["bytesSent"] > len(head)
 
 
 def hang_up(bed: Bed, body: bytes) -> int:

@@ -178,6 +178,29 @@ async def test_a_namesake_is_not_written_about(monkeypatch: pytest.MonkeyPatch):
     assert bed.usage == {}
 
 
+@pytest.mark.parametrize(
+    ("own", "daily", "budget"),
+    [
+        ({"tokens": 5_000}, {"tokens": 9_000}, "budget.tokens"),
+        ({"tokens": 9_000}, {"tokens": 5_000}, "dailyBudget.tokens"),
+    ],
+)
+async def test_a_request_that_must_wait_is_told_for_which_budget(
+    own: dict[str, int], daily: dict[str, int], budget: str
+):
+    """One holds 4096, the next what is left, and a third has to wait for one of them."""
+    bed = Bed(own, daily)
+    first = await bed.ask(tokens=True)
+    await bed.ask(tokens=True)
+
+    held = await bed.books.reserve(bed.cells[UID], True)  # noqa: FBT003
+
+    assert (held.fault, held.budget) == (BUSY, budget)
+    await bed.end(first, tokens=10)
+    assert await bed.ask(tokens=True) not in (BUSY, SPENT)
+    assert bed.usage["exhausted"] == ""
+
+
 async def test_refused_requests_are_counted_and_cost_nothing():
     bed = Bed({"requests": 1})
     for _ in range(3):

@@ -16,7 +16,7 @@ EXHAUSTIBLE = tuple(
 )
 
 
-class Reserved(Type):
+class SetApart(Type):
     """What the gateway has set apart, to give it out without a write for each request.
 
     A gateway that starts again counts it as used.
@@ -43,7 +43,7 @@ class Usage(Type):
     """What it received."""
     tokens: Count = 0
     """Tokens of models, as reported or, where a reply reports none, as counted by its size."""
-    reserved: Reserved = Reserved()
+    reserved: SetApart = SetApart()
     """What is set apart for the requests to come."""
     exhausted: str = Field(default="", json_schema_extra={"enum": ["", *EXHAUSTIBLE]})
     """The budget that is spent, for instance 'budget.tokens'; empty: none."""

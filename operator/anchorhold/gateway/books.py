@@ -16,7 +16,7 @@ import prometheus_client
 from anchorhold.gateway import budget
 from anchorhold.gateway.budget import Account, Report
 from anchorhold.gateway.decision import BUSY, SPENT, UNRECORDED, Cell, Held
-from anchorhold.gateway.page import Page, covers, is_overrun, obstacle
+from anchorhold.gateway.page import Page, covers, in_use, is_overrun, obstacle
 from anchorhold.gateway.records import GoneError
 from anchorhold.gateway.shelf import FAULTS, Shelf
 
@@ -69,7 +69,7 @@ class Books:
             return await self._exhaust(pages[0], what)
         held = budget.to_hold([(page.open, page.limits) for page in pages]) if tokens else None
         if held is not None and held <= 0:
-            return Held(fault=BUSY, budget="tokens")
+            return Held(fault=BUSY, budget=in_use(pages))
         uncovered = [page for page in pages if not covers(page, 1, held or 0)]
         for page in uncovered:
             async with page.lock:

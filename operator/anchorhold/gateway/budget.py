@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from anchorhold.api.egress import Budget
-from anchorhold.api.usage import Reserved, Usage
+from anchorhold.api.usage import Usage
 from anchorhold.policy.budgets import KINDS
 
 # What a request may cost in tokens, as long as nobody knows; and what a reply costs by its size.
@@ -170,7 +170,7 @@ def restored(document: Mapping[str, Any]) -> Account:
     """The account of a record: what was set apart counts as used. Raises ValidationError."""
     fields = {name: value for name, value in document.items() if name != "day"}
     usage = Usage.parse(fields)
-    ahead: Reserved = usage.reserved
+    ahead = usage.reserved
     found = Account(
         requests=usage.requests + ahead.requests,
         refused=usage.refused,

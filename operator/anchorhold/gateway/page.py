@@ -69,6 +69,15 @@ def obstacle(pages: Sequence[Page]) -> str | None:
     return next((f"{kind}.{what}" for kind, what in found if what), None)
 
 
+def in_use(pages: Sequence[Page]) -> str:
+    """The budget of tokens that is held by requests in flight, to its last one."""
+    return next(
+        f"{page.kind}.tokens"
+        for page in pages
+        if page.limits.get("tokens", page.open.taken("tokens") + 1) <= page.open.taken("tokens")
+    )
+
+
 def is_overrun(page: Page) -> bool:
     """Whether more bytes moved than there are."""
     limit = page.limits.get("bytes")

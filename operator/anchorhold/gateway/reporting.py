@@ -5,6 +5,7 @@ from anchorhold.gateway.second_layer import Config, part
 
 # Under this name the reports have the tokens.
 TOKENS = "anchorhold.tokens"
+MOST_EVENTS, MOST_BYTES = 1_000_000, 10 * 1_048_576
 
 
 def reports() -> Config:
@@ -28,6 +29,11 @@ def counts_tokens() -> Config:
         "envoy.filters.http.ai_protocol_manager",
         "extensions.filters.http.ai_protocol_manager.v3.AiProtocolManager",
         response_handling={
-            "token_usage": {"include_unconfigured_routes": True, "metadata_namespace": TOKENS}
+            "token_usage": {
+                "include_unconfigured_routes": True,
+                "metadata_namespace": TOKENS,
+                # A long answer is read to its end, where it says what it cost.
+                "limits": {"max_parsed_sse_events": MOST_EVENTS, "max_json_body_size": MOST_BYTES},
+            }
         },
     )
