@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import window as window_rules
 from agents import Agents, Controller, condition
 from attempts import Attempts
 from bad_input import LABELS, SHOWN_LATER, asked
@@ -260,29 +259,3 @@ def nobody_waits(kubectl: Kubectl, submitted: dict[str, tuple[str, str]]) -> Non
 
     for namespace, name in submitted.values():
         wait_for(partial(ended, namespace, name), 300, f"{name} to end")
-
-
-@pytest.fixture(scope="module")
-def gateway(bed: Installation) -> Iterator[Installation]:
-    """The installation with a gateway; it is gone after the module."""
-    bed.gateway()
-    yield bed
-    bed.controller()
-
-
-@pytest.fixture(scope="module")
-def windowed(gateway: Installation, tenants: Tenants, image: str) -> Agents:
-    """A tenant with every rule."""
-    written = wide_policy(window_rules.TENANT, image)
-    written["spec"]["egress"] = {"rules": window_rules.RULES}
-    written["spec"]["images"].append({"reference": window_rules.sdks(gateway)})
-    tenants.policy(written)
-    return tenants.onboard(window_rules.TENANT, window_rules.TENANT)
-
-
-@pytest.fixture
-def window(windowed: Agents) -> Iterator[Agents]:
-    """The same, less what a test submitted there."""
-    yield windowed
-    windowed.remove_all()
-    windowed.submitted.clear()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 
 README = "of the repository\n"
 
 
-def create() -> Path:
-    """A folder that holds 'repo.git', with one commit. It is gone with the machine's /tmp."""
-    folder = Path(tempfile.mkdtemp(prefix="anchorhold-world-"))
+def create(folder: Path) -> Path:
+    """Make the folder, which then holds 'repo.git', with one commit."""
+    folder.mkdir()
     work, bare = folder / "work", folder / "repo.git"
     git(folder, "init", "--quiet", "--initial-branch=main", str(work))
     (work / "README").write_text(README, encoding="utf-8")

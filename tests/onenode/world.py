@@ -218,7 +218,7 @@ def tls(pki: Path) -> ssl.SSLContext:
 
 def serve(pki: Path) -> None:
     """Serve on every address of the world."""
-    Server.files = repository.create()
+    Server.files = repository.create(pki.parent / "world")
     servers: list[socketserver.BaseServer] = [
         Server(address, Handler) for address in settings.WORLD_SERVERS
     ]

@@ -2,7 +2,6 @@
 
 import json
 import secrets
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from attempts import Attempts
 from bed.installation import CLUSTER, GATEWAY, SYSTEM, Installation
 from bed.kube import Document, Kubectl, RefusedError, wait_for
 from tenants import Tenants, wide_policy
-from test_gateway import ASK, MODEL
+from window import ASK, MODEL
 
 TENANT = "team-budget"
 # A policy whose day nobody has used before.
@@ -48,14 +47,6 @@ def talk(ending: str = WAITS, pause: float = 0.2) -> str:
     return TALK.replace("PAUSE", str(pause)).replace("ENDING", ending)
 
 
-@pytest.fixture(scope="module")
-def gateway(bed: Installation) -> Iterator[Installation]:
-    """The installation with a gateway; it is gone after this module."""
-    bed.gateway()
-    yield bed
-    bed.controller()
-
-
 def tenant(tenants: Tenants, name: str, **budgets: dict[str, int]) -> Agents:
     """A namespace with one rule, and a policy of its own name with these budgets."""
     written = wide_policy(name, tenants.image)
@@ -65,17 +56,9 @@ def tenant(tenants: Tenants, name: str, **budgets: dict[str, int]) -> Agents:
 
 
 @pytest.fixture(scope="module")
-def window(gateway: Installation, tenants: Tenants) -> Agents:
+def windowed(gateway: Installation, tenants: Tenants) -> Agents:
     """A tenant whose runs may ask fifty times each."""
     return tenant(tenants, TENANT, budget={"requests": 50})
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(window: Agents) -> Iterator[None]:
-    """Each test starts with nobody running."""
-    yield
-    window.remove_all()
-    window.submitted.clear()
 
 
 def egress(**budget: int) -> Document:

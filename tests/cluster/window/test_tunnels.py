@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from agents import Agents, changed_policy, condition
 from anchorhold import names
 from attempts import Attempts
-from bed.installation import CLUSTER, GATEWAY, Installation
+from bed.installation import CHECKOUT, CLUSTER, GATEWAY, Installation
 from bed.kube import Document, Kubectl, wait_for
 from onenode import repository, settings
 from tenants import Tenants, wide_policy
@@ -34,6 +32,17 @@ ASKED: Document = {
     "host": "a.wild.test",
     "methods": ["GET"],
     "paths": ["/v1/**"],
+}
+CLONED: Document = {
+    "name": "cloned",
+    "host": "a.wild.test",
+    "methods": ["GET"],
+    "paths": ["/repo.git/**"],
+    "env": [
+        {"name": "GIT_CONFIG_COUNT", "value": "1"},
+        {"name": "GIT_CONFIG_KEY_0", "value": "url.http://run:{token}@{gateway}/.insteadOf"},
+        {"name": "GIT_CONFIG_VALUE_0", "value": "https://"},
+    ],
 }
 ELSEWHERE = ("metadata.test", "forbidden.test", "api-server.test", "service.test", "mixed.test")
 LEADING_ELSEWHERE = [
@@ -87,36 +96,20 @@ def tell(**found):
 
 
 @pytest.fixture(scope="module")
-def gateway(bed: Installation) -> Iterator[Installation]:
-    """The installation with a gateway; it is gone after this module."""
-    bed.gateway()
-    yield bed
-    bed.controller()
-
-
-@pytest.fixture(scope="module")
 def programs(bed: Installation) -> str:
     """The test agent's image, with git."""
-    folder = Path(__file__).parent / "agent"
+    folder = CHECKOUT / "tests" / "cluster" / "agent"
     return bed.image("tests/agent-git", folder, "--packages", "git")
 
 
 @pytest.fixture(scope="module")
-def window(gateway: Installation, tenants: Tenants, image: str, programs: str) -> Agents:
+def windowed(gateway: Installation, tenants: Tenants, image: str, programs: str) -> Agents:
     """A tenant with a rule in each mode."""
     written = wide_policy(TENANT, image)
-    written["spec"]["egress"] = {"rules": [CODE, READ, ASKED, *LEADING_ELSEWHERE]}
+    written["spec"]["egress"] = {"rules": [CODE, READ, ASKED, CLONED, *LEADING_ELSEWHERE]}
     written["spec"]["images"].append({"reference": programs})
     tenants.policy(written)
     return tenants.onboard(TENANT, TENANT)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(window: Agents) -> Iterator[None]:
-    """Each test starts with nobody running."""
-    yield
-    window.remove_all()
-    window.submitted.clear()
 
 
 def world_log() -> list[str]:
@@ -178,6 +171,19 @@ tell(
         "gateway", "a tunnel to a host of another mode", "a cell", str(found["other"][1]),
         f"its own rule's host: {found['python'][0]}",
     )  # fmt: skip
+
+
+def test_git_works_without_a_tunnel_as_well(window: Agents, programs: str):
+    """In the mode Reverse, unchanged, by the variables that the rule sets."""
+    found = find(
+        window,
+        "tell(git=clone('https://a.wild.test/repo.git'), other=clone('https://files.test/repo.git'))",
+        "cloned", image=programs, resources={"cpu": "1", "memory": "256Mi"},
+    )  # fmt: skip
+
+    assert found["git"] == [0, repository.README]
+    assert found["other"][0] != 0
+    assert "403" in found["other"][1]
 
 
 def test_what_is_in_a_tunnel_is_judged_where_it_is_read(window: Agents, programs: str):
