@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ README = "of the repository\n"
 
 def create(folder: Path) -> Path:
     """Make the folder, which then holds 'repo.git', with one commit."""
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     work, bare = folder / "work", folder / "repo.git"
     git(folder, "init", "--quiet", "--initial-branch=main", str(work))
