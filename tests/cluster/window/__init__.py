@@ -65,6 +65,16 @@ def ask(path, token=None, body=None):
 def tell(**found):
     open(os.environ['ANCHORHOLD_RESULT'], 'w').write(json.dumps(found))
 """
+# Listens to a stream that has no end, and says what it hears.
+STREAM = (
+    ASK
+    + """
+head = {'Authorization': 'Bearer ' + os.environ['ANCHORHOLD_TOKEN']}
+url = 'http://' + os.environ['ANCHORHOLD_GATEWAY'] + '/model.test/ticks?n=3000'
+for line in urllib.request.urlopen(urllib.request.Request(url, headers=head)):
+    print(line.decode().strip() or '-', flush=True)
+"""
+)
 # Asks for ever, and says what it gets each time: the status, or 0 where nobody answers.
 ASK_FOR_EVER = (
     ASK
@@ -141,3 +151,8 @@ def first_answer(window: Agents, kubectl: Kubectl, run: str) -> str:
 def statuses(window: Agents, run: str) -> list[int]:
     """What a run that asks for ever was answered so far."""
     return [int(line) for line in window.said(run).split()]
+
+
+def hung_up(place: int) -> list[str]:
+    """The connections to the world that broke since a place in its log."""
+    return [line for line in world_log()[place:] if " hung up: " in line]

@@ -19,22 +19,24 @@ from bed.kube import Document, Kubectl, wait_for
 from onenode import network, node, settings, shell
 from onenode.paths import here
 from unfenced import unfenced
-from window import (
+from window import (  # fmt: skip
     ASK,
     ASK_FOR_EVER,
     ASK_UNTIL_REFUSED,
     ELSEWHERE,
     GOOD,
     LEADING_ELSEWHERE,
+    STREAM,
     TENANT,
     cell,
     egress,
     first_answer,
+    hung_up,
     requests_since,
     statuses,
     told,
     world_log,
-)  # fmt: skip
+)
 
 MODEL_FOR_EVER = ASK_FOR_EVER.replace("PATH", "/model.test/v1/x")
 UNTIL = 90
@@ -256,17 +258,6 @@ def message(kubectl: Kubectl, name: str) -> str | None:
     return str(pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"])
 
 
-STREAM = (
-    ASK
-    + """
-head = {'Authorization': 'Bearer ' + os.environ['ANCHORHOLD_TOKEN']}
-url = 'http://' + os.environ['ANCHORHOLD_GATEWAY'] + '/model.test/ticks?n=3000'
-for line in urllib.request.urlopen(urllib.request.Request(url, headers=head)):
-    print(line.decode().strip() or '-', flush=True)
-"""
-)
-
-
 def test_a_deleted_run_s_open_stream_ends_with_the_controller_down(
     window: Agents, kubectl: Kubectl, controller: Controller
 ):
@@ -283,11 +274,6 @@ def test_a_deleted_run_s_open_stream_ends_with_the_controller_down(
     heard = len(window.said(other))
     wait_for(lambda: len(window.said(other)) > heard, 60, "the other run's stream to go on")
     assert len(hung_up(before)) == 1
-
-
-def hung_up(place: int) -> list[str]:
-    """The connections to the world that broke since a place in its log."""
-    return [line for line in world_log()[place:] if " hung up: " in line]
 
 
 def test_a_cancelled_run_is_refused_at_once_with_the_controller_down(

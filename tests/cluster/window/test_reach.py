@@ -10,7 +10,7 @@ from attempts import Attempts
 from bed.api import bearer
 from bed.installation import CHECKOUT, GATEWAY, SYSTEM, Installation
 from bed.kube import Document, Kubectl, wait_for
-from window import (
+from window import (  # fmt: skip
     ASK,
     ASK_FOR_EVER,
     ASK_UNTIL_REFUSED,
@@ -18,18 +18,20 @@ from window import (
     GOOD,
     LEADING_ELSEWHERE,
     MODEL,
+    STREAM,
     TENANT,
     WITH_A_KEY,
     cell,
     egress,
     first_answer,
+    hung_up,
     requests_since,
     sdks,
     statuses,
     token_of,
     told,
     world_log,
-)  # fmt: skip
+)
 
 
 def test_a_run_reaches_what_its_rule_names_and_nothing_else(
@@ -218,26 +220,13 @@ def test_what_a_policy_takes_away_is_refused_at_once_with_the_controller_down(
 
 def test_an_open_stream_ends_with_its_run(window: Agents, kubectl: Kubectl):
     """A suspended policy ends the run, and with its Pod the stream, all the way to the server."""
-    code = (
-        ASK
-        + """
-head = {'Authorization': 'Bearer ' + os.environ['ANCHORHOLD_TOKEN']}
-url = 'http://' + os.environ['ANCHORHOLD_GATEWAY'] + '/model.test/ticks?n=3000'
-for line in urllib.request.urlopen(urllib.request.Request(url, headers=head)):
-    print(line.decode().strip() or '-', flush=True)
-"""
-    )
-    run = window.running(code, egress=egress("model"))
+    run = window.running(STREAM, egress=egress("model"))
     assert first_answer(window, kubectl, run).startswith("data: ")
     before = len(world_log())
 
     with changed_policy(kubectl, TENANT, {"suspend": True}):
         window.until(run, "PolicyRevoked")
-        wait_for(
-            lambda: any(" hung up: " in line for line in world_log()[before:]),
-            60,
-            "the stream's end",
-        )
+        wait_for(lambda: hung_up(before), 60, "the stream's end")
 
 
 def test_a_lie_of_the_controller_in_a_status_changes_nothing(
