@@ -38,7 +38,7 @@ OWN_MOUNTS = {
 }
 # Tier and folder -> what works there although the folder was given read-only; and what becomes of
 # it on the node. gVisor makes the volume read-only there but not what is mounted below it, which
-# its own kernel guards: against all calls but setxattr(2).
+# its own kernel guards: its `SetXattrAt` asks no mount, as `SetStatAt` and the others do.
 LEAKS = {
     ("gvisor", "/inputs/tree/below"): {"set an attribute", "set an attribute, having left"},
 }
