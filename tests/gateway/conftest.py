@@ -62,7 +62,7 @@ def internet(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     servers: list[Any] = [found.serve(address, folder) for address in everywhere]
     servers.append(NameServer(settings.NAME_SERVER, settings.WORLD_NAMES | places.NAMES))
     for server in servers:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
     yield found
     for server in servers:
         server.shutdown()

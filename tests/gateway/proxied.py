@@ -76,6 +76,14 @@ def asked(
     return response.status, response.read()
 
 
+def receive(sender: socket.socket) -> bytes:
+    """What comes next; nothing where the other end is gone, or silent."""
+    try:
+        return sender.recv(4096)
+    except OSError:
+        return b""
+
+
 def attempt(bed: Bed, host: str, name: str | None = None, authorities: Path | None = None) -> int:
     """All of it, as honest clients do it, or with another name in the greeting: what came back.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import proxied
 from bed.kube import wait_for
 from gatebed import CELLS, GOOD, KEY, OLD_KEY, Bed, rule, tunnelled
 from proxied import NotLetInError, asked, attempt, basic, secured, tunnel
@@ -178,18 +179,11 @@ def test_bytes_that_come_with_the_request_are_judged_as_well(bed: Bed):
     with socket.create_connection((CELLS[0], 8080), 10, source_address=(CELLS[0], 0)) as sender:
         sender.sendall(text.encode() + b"GET / HTTP/1.1\r\nHost: model.test\r\n\r\n")
         received = b""
-        while piece := receive(sender):
+        while piece := proxied.receive(sender):
             received += piece
 
     assert b"world" not in received
     assert bed.internet.visits == []
-
-
-def receive(sender: socket.socket) -> bytes:
-    try:
-        return sender.recv(4096)
-    except ConnectionError:
-        return b""
 
 
 def test_a_tunnel_that_says_nothing_is_closed(bed: Bed):

@@ -111,6 +111,8 @@ def connections(name: str, filters: Sequence[Config], routed: Config, *upgrades:
             "headers_with_underscores_action": "REJECT_REQUEST",
             "max_headers_count": 100,
         },
+        # Python's own client asks a proxy for tunnels by HTTP/1.0.
+        http_protocol_options={"accept_http_10": True},
         http2_protocol_options={"max_concurrent_streams": 100},
         # An agent chooses neither a route nor an address.
         early_header_mutation_extensions=[
