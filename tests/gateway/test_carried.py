@@ -204,6 +204,24 @@ def test_a_websocket_passes_through_a_tunnel(bed: Bed, mode: str):
         assert wrapped.recv(4096) == bytes([0x81, 2]) + b"hi"
 
 
+@pytest.mark.parametrize("mode", ["connect", "intercept"])
+@pytest.mark.parametrize("count", [1, 20_000, 3_000_000])
+def test_the_end_of_a_reply_arrives_though_its_connection_is_closed(
+    bed: Bed, mode: str, count: int
+):
+    """By an agent that reads slowly: what is on its way in the gateway must not be lost."""
+    bed.cell(0, allowed(mode, "/bytes/*"))
+
+    for _ in range(4):
+        with proxied.tunnel(bed, "model.test:443") as sender:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            with proxied.secured(sender, "model.test", trusted(bed, mode)) as wrapped:
+                answer = proxied.asked(
+                    wrapped, "model.test", f"/bytes/{count}", heads={"Connection": "close"}
+                )
+        assert (answer[0], len(answer[1])) == (200, count)
+
+
 ASK = """
 import sys, urllib.error, urllib.request
 try:

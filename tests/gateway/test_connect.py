@@ -149,6 +149,7 @@ def test_a_greeting_without_a_name_is_cut_off(bed: Bed):
         b"GET / HTTP/1.1\r\nHost: model.test\r\n\r\n",
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"\x16\x03\x01\x00\x05hello",
+        b"PROXY TCP4 10.244.0.12 203.0.113.10 1 443\r\n",
     ],
 )
 def test_what_is_not_tls_is_cut_off(bed: Bed, said: bytes):

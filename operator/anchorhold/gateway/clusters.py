@@ -14,17 +14,29 @@ HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 def decider(folder: str) -> Config:
     """Ours, at a Unix socket that no agent reaches."""
-    endpoint = {"endpoint": {"address": {"pipe": {"path": f"{folder}/decider.sock"}}}}
     options = typed(
         "extensions.upstreams.http.v3.HttpProtocolOptions",
         explicit_http_config={"http2_protocol_options": {}},
     )
     return {
-        "name": DECIDER,
+        **at_socket(DECIDER, f"{folder}/decider.sock"),
+        "typed_extension_protocol_options": {HTTP_OPTIONS: options},
+    }
+
+
+def at_socket(name: str, path: str) -> Config:
+    """Who listens at a Unix socket."""
+    return local(name, {"pipe": {"path": path}})
+
+
+def local(name: str, address: Config) -> Config:
+    """Who is in the same Pod."""
+    endpoint = {"endpoint": {"address": address}}
+    return {
+        "name": name,
         "connect_timeout": "1s",
         "circuit_breakers": thresholds(),
-        "load_assignment": {"cluster_name": DECIDER, "endpoints": [{"lb_endpoints": [endpoint]}]},
-        "typed_extension_protocol_options": {HTTP_OPTIONS: options},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
 
 
@@ -57,16 +69,7 @@ def inside(name: str) -> Config:
     address = {"envoy_internal_address": {"server_listener_name": name}}
     raw = part("raw", "extensions.transport_sockets.raw_buffer.v3.RawBuffer")
     internal = "extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport"
-    return {
-        "name": name,
-        "connect_timeout": "5s",
-        "circuit_breakers": thresholds(),
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-        },
-        "transport_socket": part("internal", internal, transport_socket=raw),
-    }
+    return {**local(name, address), "transport_socket": part("in", internal, transport_socket=raw)}
 
 
 def outside(name: str) -> Config:

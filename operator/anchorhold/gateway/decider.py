@@ -20,7 +20,7 @@ from google.rpc.status_pb2 import Status
 from prometheus_client import Counter
 
 from anchorhold.gateway import decision, rules
-from anchorhold.gateway.decision import Asked, Judge, Verdict
+from anchorhold.gateway.decision import Asked, Judge, Tunnel, Verdict
 from anchorhold.gateway.leaves import Leaf
 from anchorhold.gateway.secrets_service import Certificates
 
@@ -54,8 +54,14 @@ def read(attributes: Any) -> Asked:  # noqa: ANN401
     """What Envoy tells about a request."""
     http = attributes.request.http
     source = attributes.source.address.socket_address.address
-    inside = decision.INSIDE in attributes.context_extensions
-    return Asked(source, http.method, http.path, dict(http.headers), http.host, inside)
+    told = attributes.metadata_context.filter_metadata
+    through = tunnel(told[decision.TOLD_BY].fields) if decision.TOLD_BY in told else None
+    return Asked(source, http.method, http.path, dict(http.headers), http.host, through)
+
+
+def tunnel(fields: Mapping[str, Any]) -> Tunnel:
+    """The tunnel that a request came through, as Envoy knows it."""
+    return Tunnel(*(fields[name].string_value for name in ("uid", "host", "port")))
 
 
 def answer(verdict: Verdict) -> Any:  # noqa: ANN401

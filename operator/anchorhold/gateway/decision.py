@@ -19,8 +19,8 @@ SECRET_HEADERS = (*TOKEN_HEADERS, *PROXY_HEADERS, "cookie")
 # Envoy routes by this header and takes it off; it takes it off the agents' requests too.
 ROUTE_HEADER = "x-anchorhold-route"
 REVERSE, CONNECT, INTERCEPT = "reverse", "connect", "intercept"
-# Envoy says with these whose tunnel a request came through, and where that leads, as 'host:port'.
-INSIDE, RUN_HEADER, TUNNEL_HEADER = "inside", "x-anchorhold-run", "x-anchorhold-tunnel"
+# The last hop of a tunnel that is read, and where Envoy puts what only Envoy can have said there.
+INSIDE, TOLD_BY = "inside", "envoy.filters.listener.proxy_protocol"
 GREETING = "greeting"
 # What is nobody's refusal: something that is needed is not there.
 FAULTS = {
@@ -46,11 +46,20 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class Tunnel:
+    """What a request came through: a tunnel of this run, to this host and port."""
+
+    uid: str
+    host: str
+    port: str
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """A request as Envoy read it. `source` is the address that it came from.
 
-    `authority` is the host that it says it is for. `inside` says that it came through a tunnel,
-    so that Envoy's word counts for whose it is.
+    `authority` is the host that it says it is for. `through` is the tunnel that it came through,
+    if we opened that to read what is in it.
     """
 
     source: str
@@ -58,7 +67,7 @@ class Asked:
     path: str
     headers: Mapping[str, str]
     authority: str = ""
-    inside: bool = False
+    through: Tunnel | None = None
 
     @property
     def tunnels(self) -> bool:
@@ -104,7 +113,7 @@ class Judge:
             return Verdict(unknown(asked), "unknown-run")
         if (reason := objection(cell, asked)) is not None:
             return Verdict(HTTPStatus.FORBIDDEN, reason, cell)
-        if asked.path == "/" and not (asked.tunnels or asked.inside):
+        if asked.path == "/" and not (asked.tunnels or asked.through):
             return Verdict(HTTPStatus.OK, GREETING, cell)
         target = target_of(asked)
         if isinstance(target, str):
@@ -154,29 +163,25 @@ def objection(cell: Cell, asked: Asked) -> str | None:
 
 def target_of(asked: Asked) -> rules.Target | str:
     """Where a request or a tunnel is to go, or why it can't."""
-    if asked.inside:
-        return rules.within(asked.method, asked.authority, asked.path, tunnel_of(asked))
+    if (through := asked.through) is not None:
+        led = f"{through.host}:{through.port}"
+        return rules.within(asked.method, asked.authority, asked.path, led)
     if asked.tunnels:
         return rules.tunnel(asked.authority) or rules.NO_HOST
     return rules.target(asked.method, asked.path) or rules.NO_HOST
 
 
-def tunnel_of(asked: Asked) -> str:
-    """Where the tunnel leads that a request came through."""
-    return asked.headers.get(TUNNEL_HEADER, "")
-
-
 def modes(asked: Asked) -> Sequence[str]:
     """The modes of the rules that may allow it, the strictest first."""
-    if asked.inside:
+    if asked.through is not None:
         return (egress.INTERCEPT,)
     return (egress.INTERCEPT, egress.CONNECT) if asked.tunnels else (egress.REVERSE,)
 
 
 def whose(asked: Asked, keys: Sequence[bytes]) -> str | None:
     """The uid of the run that asks: by its token, or as Envoy knows it from the tunnel."""
-    if asked.inside:
-        return asked.headers.get(RUN_HEADER)
+    if asked.through is not None:
+        return asked.through.uid
     return identity.owner(token(asked), keys)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from anchorhold import names
 from anchorhold.gateway import addresses, clusters, intercept, tunnel
 from anchorhold.gateway.clusters import AUTHZ, BUFFER_BYTES, DECIDER, MOST_CONNECTIONS
-from anchorhold.gateway.decision import CONNECT, INSIDE, INTERCEPT, REVERSE, ROUTE_HEADER
+from anchorhold.gateway.decision import CONNECT, INSIDE, INTERCEPT, REVERSE, ROUTE_HEADER, TOLD_BY
 from anchorhold.gateway.second_layer import Config, part
 
 FOLDER = "/run/anchorhold/gateway"
@@ -37,12 +37,13 @@ def bootstrap(reachable: Sequence[addresses.Network], authorities: str, folder: 
         "bootstrap_extensions": [tunnel.internal_listeners()],
         "overload_manager": {"resource_monitors": [bounded()]},
         "static_resources": {
-            "listeners": [listener(), *tunnels(reachable)],
+            "listeners": [listener(), *tunnels(reachable, folder)],
             "clusters": [
                 clusters.decider(folder),
                 clusters.upstream(reachable, authorities),
                 clusters.outside(tunnel.OUTSIDE),
-                *(clusters.inside(name) for name in (CONNECT, INTERCEPT, INSIDE)),
+                intercept.cluster(folder),
+                *(clusters.inside(name) for name in (CONNECT, INTERCEPT)),
             ],
         },
     }
@@ -66,13 +67,13 @@ def listener() -> Config:
     }
 
 
-def tunnels(reachable: Sequence[addresses.Network]) -> list[Config]:
+def tunnels(reachable: Sequence[addresses.Network], folder: str) -> list[Config]:
     """The listeners inside: what each mode lets through, and what reads it where that is us."""
     line = written(tunnel.line())
     return [
         tunnel.listener(CONNECT, tunnel.OUTSIDE, reachable, line),
         tunnel.listener(INTERCEPT, INSIDE, reachable, line),
-        intercept.listener(in_a_tunnel()),
+        intercept.listener(folder, in_a_tunnel()),
     ]
 
 
@@ -80,14 +81,13 @@ def of_agents() -> Config:
     """Requests, and requests for a tunnel."""
     ways = [way(REVERSE), *(tunnel.route(name, verdict(name)) for name in (CONNECT, INTERCEPT))]
     filters = [asks(), tunnel.handed_on(AUTHZ)]
-    routed = routes([*ways, end({"connect_matcher": {}})], {})
+    routed = routes([*ways, end({"connect_matcher": {}})])
     return connections(REVERSE, filters, routed, "CONNECT")
 
 
 def in_a_tunnel() -> Config:
     """The requests that come through one, where it is ours to read them."""
-    routed = routes([way(REVERSE)], intercept.through_a_tunnel())
-    return connections(INSIDE, [intercept.identified(), asks()], routed)
+    return connections(INSIDE, [asks()], routes([way(REVERSE)]))
 
 
 def connections(name: str, filters: Sequence[Config], routed: Config, *upgrades: str) -> Config:
@@ -142,6 +142,8 @@ def asks() -> Config:
         failure_mode_allow=False,
         status_on_error={"code": "ServiceUnavailable"},
         clear_route_cache=True,
+        # Whose tunnel a request came through, if it came through one.
+        metadata_context_namespaces=[TOLD_BY],
         grpc_service={
             "envoy_grpc": {"cluster_name": DECIDER},
             "timeout": f"{AUTHZ_SECONDS}s",
@@ -149,17 +151,17 @@ def asks() -> Config:
     )
 
 
-def routes(ways: Sequence[Config], settings: Config) -> Config:
+def routes(ways: Sequence[Config]) -> Config:
     """With a verdict, the way that it names; without one, an end."""
-    host = {"name": "all", "domains": ["*"], "routes": [*ways, end({"prefix": "/"})]}
-    return {"virtual_hosts": [{**host, "typed_per_filter_config": settings}]}
+    hosts = [{"name": "all", "domains": ["*"], "routes": [*ways, end({"prefix": "/"})]}]
+    return {"virtual_hosts": hosts}
 
 
 def way(name: str) -> Config:
     """The way of a request to the upstream."""
     return {
         "match": {"prefix": "/", "headers": [verdict(name)]},
-        "request_headers_to_remove": [ROUTE_HEADER, *intercept.HEADERS, *UNTOLD],
+        "request_headers_to_remove": [ROUTE_HEADER, *UNTOLD],
         "route": {
             "cluster": "upstream",
             "timeout": "0s",

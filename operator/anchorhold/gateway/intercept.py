@@ -2,20 +2,53 @@
 
 It is the last of three hops: the request for a tunnel, the greeting that must name its host, and
 here the TLS that ends with us. Each request is then judged by itself, as one in the mode Reverse.
+
+The last hop is a Unix socket, because a listener inside Envoy loses the end of a reply when it
+closes a connection (envoyproxy/envoy#28329). Whose tunnel it is goes before its first byte.
 """
 
-from anchorhold.gateway.clusters import AUTHZ, BUFFER_BYTES, DECIDER
-from anchorhold.gateway.decision import INSIDE, RUN_HEADER, TUNNEL_HEADER
-from anchorhold.gateway.second_layer import Config, part, typed
-from anchorhold.gateway.tunnel import HOST, PORT, UID, restored
+from anchorhold.gateway.clusters import BUFFER_BYTES, DECIDER, at_socket
+from anchorhold.gateway.decision import INSIDE, TOLD_BY
+from anchorhold.gateway.second_layer import Config, part
+from anchorhold.gateway.tunnel import HOST, PORT, UID
 
-HEADERS = (RUN_HEADER, TUNNEL_HEADER)
 TLS = "extensions.transport_sockets.tls"
+# The decider is told these by the names here, and they travel under numbers that nobody else uses.
+TOLD = {"uid": UID, "host": HOST, "port": PORT}
+NUMBERS = dict(zip(TOLD, range(0xE0, 0xE3), strict=True))
 
 
-def listener(connections: Config) -> Config:
+def socket_of(folder: str) -> str:
+    """Where the last hop is; no agent reaches it, and in the gateway's Pod only we do."""
+    return f"{folder}/{INSIDE}.sock"
+
+
+def cluster(folder: str) -> Config:
+    """The way there, with what is known of the tunnel."""
+    told = [
+        {
+            "type": NUMBERS[name],
+            "format_string": {
+                "text_format_source": {"inline_string": f"%FILTER_STATE({key}:PLAIN)%"}
+            },
+        }
+        for name, key in TOLD.items()
+    ]
+    kind = "extensions.transport_sockets"
+    raw = part("raw", f"{kind}.raw_buffer.v3.RawBuffer")
+    telling = part(
+        "telling",
+        f"{kind}.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+        config={"version": "V2", "added_tlvs": told},
+        transport_socket=raw,
+    )
+    return {**at_socket(INSIDE, socket_of(folder)), "transport_socket": telling}
+
+
+def listener(folder: str, connections: Config) -> Config:
     """Ends the agent's TLS. `connections` says what becomes of the requests."""
-    tls = typed(
+    tls = part(
+        "tls",
         f"{TLS}.v3.DownstreamTlsContext",
         common_tls_context={
             "alpn_protocols": ["h2", "http/1.1"],
@@ -25,15 +58,16 @@ def listener(connections: Config) -> Config:
         disable_stateless_session_resumption=True,
         disable_stateful_session_resumption=True,
     )
-    socket = {"name": "tls", "typed_config": tls}
+    kind = "extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+    rules = [{"tlv_type": NUMBERS[name], "on_tlv_present": {"key": name}} for name in TOLD]
     return {
         "name": INSIDE,
-        "internal_listener": {},
+        "address": {"pipe": {"path": socket_of(folder), "mode": 0o600}},
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
-        "listener_filters": [restored()],
+        "listener_filters": [part(TOLD_BY, kind, rules=rules)],
         "filter_chains": [
             {
-                "transport_socket": socket,
+                "transport_socket": tls,
                 "transport_socket_connect_timeout": "20s",
                 "filters": [connections],
             }
@@ -55,28 +89,3 @@ def selector() -> Config:
         config_source={"api_config_source": service, "resource_api_version": "V3"},
         certificate_mapper=name,
     )
-
-
-def identified() -> Config:
-    """Tells the decider whose tunnel it is and where it leads, over whatever an agent says."""
-    told = {
-        RUN_HEADER: f"%FILTER_STATE({UID}:PLAIN)%",
-        TUNNEL_HEADER: f"%FILTER_STATE({HOST}:PLAIN)%:%FILTER_STATE({PORT}:PLAIN)%",
-    }
-    action = {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-    mutations = [
-        {"append": {"header": {"key": key, "value": value}, **action}}
-        for key, value in told.items()
-    ]
-    return part(
-        "envoy.filters.http.header_mutation",
-        "extensions.filters.http.header_mutation.v3.HeaderMutation",
-        mutations={"request_mutations": mutations},
-    )
-
-
-def through_a_tunnel() -> Config:
-    """What makes the decider believe those headers: no request elsewhere comes with it."""
-    settings = {"context_extensions": {INSIDE: "true"}}
-    kind = "extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
-    return {AUTHZ: typed(kind, check_settings=settings)}

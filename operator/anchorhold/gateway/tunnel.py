@@ -42,7 +42,6 @@ def state(key: str, factory: str, text: str) -> Config:
         "object_key": key,
         "factory_key": factory,
         "format_string": {"text_format_source": {"inline_string": text}, "omit_empty_values": True},
-        "read_only": True,
         "shared_with_upstream": "TRANSITIVE",
     }
 
