@@ -221,10 +221,11 @@ def make_grant(
     policies: Sequence[BoundPolicy] = (),
     config_maps: Mapping[str, ConfigMapFacts] | None = None,
     skills: Skills | None = None,
+    site: Site = SITE,
 ) -> Grant:
     """What `evaluate` grants; nothing else makes a Grant, a test neither."""
     bound = policies or read_policies()
-    verdict = evaluate(request or make_request(), bound, config_maps or {}, skills or {}, SITE)
+    verdict = evaluate(request or make_request(), bound, config_maps or {}, skills or {}, site)
     assert isinstance(verdict, Grant), verdict
     return verdict
 

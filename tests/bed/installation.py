@@ -84,6 +84,7 @@ class Installation:
             "reachable[0]": f"{good}/32",
             "nameServers[0]": settings.NAME_SERVER[0],
             "certificateAuthorities": authorities,
+            "intercept": "true",
             # The node has two processors for everything.
             "resources.cpu": "150m",
         }

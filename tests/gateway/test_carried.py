@@ -214,7 +214,7 @@ def test_the_end_of_a_reply_arrives_though_its_connection_is_closed(
 
     for _ in range(4):
         with proxied.tunnel(bed, "model.test:443") as sender:
-            sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
             with proxied.secured(sender, "model.test", trusted(bed, mode)) as wrapped:
                 answer = proxied.asked(
                     wrapped, "model.test", f"/bytes/{count}", heads={"Connection": "close"}

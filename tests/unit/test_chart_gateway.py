@@ -136,6 +136,44 @@ def test_both_namespaces_have_the_same_key_and_it_outlives_the_release():
     assert not charts.of_kind(rendered("gateway.createSigningKey=false"), "Secret")
 
 
+def test_who_reads_tunnels_has_an_authority_whose_key_nobody_else_has():
+    """The controller has its certificate, for cells; Envoy has neither."""
+    documents = rendered("gateway.intercept=true")
+    found = {(d["kind"], d["metadata"]["namespace"]): d for d in documents if is_authority(d)}
+
+    secret = found["Secret", names.GATEWAY_NAMESPACE]
+    public = found["ConfigMap", names.SYSTEM_NAMESPACE]
+    assert len(found) == 2
+    assert set(secret["stringData"]) == {names.AUTHORITY_CERTIFICATE, names.AUTHORITY_KEY}
+    assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    certificate = secret["stringData"][names.AUTHORITY_CERTIFICATE]
+    assert public["data"] == {names.AUTHORITY_CERTIFICATE: certificate}
+    mounted = {name: mounts(each) for name, each in containers(documents).items()}
+    assert mounted["decider"]["authority"] == names.AUTHORITY_DIRECTORY
+    assert "authority" not in {**mounted["envoy"], **mounted["configuration"]}
+    (controller,) = charts.of_kind(documents, "Deployment")[names.CONTROLLER]["spec"]["template"][
+        "spec"
+    ]["containers"]
+    assert mounts(controller)["authority"] == names.AUTHORITY_DIRECTORY
+
+
+def test_there_is_no_authority_where_nobody_asked_for_one():
+    by_hand = rendered("gateway.intercept=true", "gateway.createAuthority=false")
+
+    assert not [d for d in [*rendered(), *by_hand] if is_authority(d)]
+    assert "authority" not in mounts(containers(rendered())["decider"])
+    assert "authority" in mounts(containers(by_hand)["decider"])
+
+
+def is_authority(document: Document) -> bool:
+    return bool(document["metadata"]["name"] == names.AUTHORITY)
+
+
+def mounts(container: Document) -> dict[str, str]:
+    """Where a container finds what."""
+    return {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+
+
 def test_only_cells_reach_the_gateway_s_port():
     policies = [d for d in rendered() if d["kind"] == "NetworkPolicy"]
     (spec,) = (

@@ -290,3 +290,14 @@ def test_what_is_asked_of_a_running_run_was_asked_before_it_started():
     later_only = set(checks.CHECKS_WHILE_RUNNING) - set(checks.CHECKS)
 
     assert later_only == {checks.image_inputs_are_listed}
+
+
+@pytest.mark.parametrize("field", egress_api.NOT_IN_A_TUNNEL)
+def test_a_rule_for_tunnels_with_what_nobody_could_enforce_there_is_not_read(field: str):
+    """The API server refuses it, in the same words; and it isn't ignored where that let it by."""
+    tunnel = {"name": "code", "host": "code.example", "mode": "Connect"}
+    limits = {"credential": {"secretName": "code", "key": "key"}, **RULE}
+
+    assert egress_api.EgressRule.parse(tunnel).mode == "Connect"
+    with pytest.raises(ValueError, match=egress_api.NOT_IN_A_TUNNEL[field]):
+        egress_api.EgressRule.parse({**tunnel, field: limits[field]})

@@ -9,9 +9,9 @@ import pytest
 
 from anchorhold import names
 from anchorhold.api.egress import EgressRule
-from anchorhold.gateway import credentials, decision
+from anchorhold.gateway import credentials, decision, rules
 from anchorhold.gateway.credentials import Header, Keeping
-from anchorhold.gateway.decision import Asked, Cell, Judge, Verdict
+from anchorhold.gateway.decision import Asked, Cell, Judge, Tunnel, Verdict
 from anchorhold.policy import identity
 from factories import RULE
 
@@ -210,7 +210,7 @@ async def test_a_tunnel_goes_to_the_address_that_was_judged():
     verdict = await judge(cell).decide(tunnel())
 
     assert (verdict.status, verdict.rule, verdict.address) == (200, "code", "9.9.9.9")
-    assert verdict.secret is None
+    assert (verdict.secret, verdict.way) == (None, "connect")
 
 
 @pytest.mark.parametrize(
@@ -235,6 +235,55 @@ async def test_a_tunnel_is_refused(fields: dict[str, Any], fault: str, status: i
     verdict = await judge(cell, fault).decide(tunnel(**fields))
 
     assert (verdict.status, verdict.reason, verdict.address) == (status, reason, "")
+
+
+READ = EgressRule.parse({**RULE, "name": "read", "host": "read.example", "mode": "Intercept"})
+
+
+def inside(**fields: Any) -> Asked:  # noqa: ANN401
+    through = Tunnel(UID, "read.example", "443")
+    usual = {"headers": {}, "path": "/v1/chat", "authority": "read.example", "through": through}
+    return asked(**{**usual, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "reason"),
+    [
+        pytest.param({}, 200, "", id="what the rule allows"),
+        pytest.param({"path": "/v2"}, 403, "method-or-path-not-allowed", id="another path"),
+        pytest.param({"path": "/"}, 403, "method-or-path-not-allowed", id="no greeting"),
+        pytest.param({"authority": "api.model.example"}, 421, rules.OTHER_HOST, id="another host"),
+        pytest.param({"through": Tunnel("", "", "")}, 401, "unknown-run", id="nobody's tunnel"),
+        pytest.param({"source": "10.244.0.8"}, 403, "wrong-source", id="another cell's"),
+        pytest.param(
+            {"authority": "code.example", "through": Tunnel(UID, "code.example", "443")},
+            403,
+            "mode-not-allowed",
+            id="a tunnel that is not to be read any more",
+        ),
+    ],
+)
+async def test_a_request_in_a_tunnel_is_judged_by_itself(
+    fields: dict[str, Any], status: int, reason: str
+):
+    cell = dataclasses.replace(CELL, rules=(*CELL.rules, CODE, READ))
+
+    verdict = await judge(cell).decide(inside(**fields))
+
+    assert (verdict.status, verdict.reason) == (status, reason)
+
+
+async def test_a_credential_is_added_to_requests_in_a_tunnel_and_not_to_the_tunnel():
+    rule = EgressRule.parse({**READ.model_dump(exclude_none=True), "credential": CREDENTIAL})
+    cell = dataclasses.replace(CELL, rules=(rule,))
+    kept = dataclasses.replace(KEPT, hosts=frozenset({"read.example"}))
+
+    opened = await judge(cell).decide(tunnel(authority="read.example:443"))
+    asking = await judge(cell, secrets={"model": kept}).decide(inside())
+
+    assert (opened.status, opened.way, opened.secret) == (200, "intercept", None)
+    assert asking.secret is not None
+    assert asking.way == "reverse"
 
 
 async def test_a_proxy_s_password_is_none_of_the_gateway_s_own():

@@ -1,5 +1,6 @@
 """`evaluate`: all policies must allow a run, and the tightest figure wins."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from anchorhold.api.policy import CLASS_RULE
 from anchorhold.api.status import Reason
 from anchorhold.policy import checks
 from anchorhold.policy.evaluate import (
+    NO_AUTHORITY,
     NO_GATEWAY,
     ConfigMapFacts,
     conflict,
@@ -332,6 +334,19 @@ def test_where_there_is_no_gateway_no_run_is_granted_one():
     assert isinstance(evaluate(make_request(), policies, {}, {}, nowhere), Grant)
 
 
+def test_where_nothing_reads_tunnels_no_run_is_granted_one_that_is_read():
+    read = {**RULE, "name": "read", "mode": "Intercept"}
+    policies = read_policies(make_policy(egress={"rules": [RULE, read]}))
+    asked = make_request(egress={"rules": [{"name": "read"}]})
+
+    refusal = evaluate(asked, policies, {}, {}, SITE)
+
+    assert refusal == Refusal(Reason.POLICY_REFUSED, NO_AUTHORITY.format("read"))
+    reading = dataclasses.replace(SITE, authority="PEM")
+    assert isinstance(evaluate(asked, policies, {}, {}, reading), Grant)
+    assert isinstance(evaluate(make_request(**ASKS), policies, {}, {}, SITE), Grant)
+
+
 # --- Policies that cannot hold together -----------------------------------------------------------
 
 PLACED = {"nodeSelector": {"pool": "agents"}}
@@ -440,10 +455,6 @@ REVOCATIONS: dict[checks.Check, tuple[dict[str, Any], str]] = {
     checks.image_inputs_are_listed: (
         {**LISTED, "inputs": {"images": [{"reference": OTHER_IMAGE}]}},
         f"`inputs['data'].image.reference` '{DATA_IMAGE}' must be an image that the policy lists",
-    ),
-    checks.modes_are_supported: (
-        {**LISTED, "egress": {"rules": [{**RULE, "mode": "Connect"}]}},
-        "`egress.rules['model'].mode` 'Connect' is not supported yet",
     ),
     checks.rules_are_listed: (
         {**LISTED, "egress": {"rules": [{**RULE, "name": "other"}]}},

@@ -140,9 +140,41 @@ def test_a_rule_is_for_one_mode():
     tunnelling = EgressRule.parse({"name": "code", "host": "code.test", "mode": "Connect"})
     listed = [asking, tunnelling]
 
+    def tunnel(host: str, port: int = 443) -> EgressRule | str:
+        return rules.find(listed, Target("CONNECT", host, port, ""), ("Intercept", "Connect"))
+
     assert rules.find(listed, Target("GET", "api.test", 443, "/v1/x")) == asking
-    assert rules.find(listed, Target("CONNECT", "code.test", 443, "")) == tunnelling
-    assert rules.find(listed, Target("CONNECT", "api.test", 443, "")) == "mode-not-allowed"
+    assert tunnel("code.test") == tunnelling
+    assert tunnel("api.test") == "mode-not-allowed"
     assert rules.find(listed, Target("GET", "code.test", 443, "/")) == "mode-not-allowed"
-    assert rules.find(listed, Target("CONNECT", "code.test", 22, "")) == "host-not-allowed"
-    assert rules.find(listed, Target("CONNECT", "other.test", 443, "")) == "host-not-allowed"
+    assert tunnel("code.test", 22) == "host-not-allowed"
+    assert tunnel("other.test") == "host-not-allowed"
+
+
+def test_a_tunnel_that_may_be_read_is_read():
+    reading = rule(mode="Intercept")
+    tunnelling = EgressRule.parse({"name": "wide", "host": "api.test", "mode": "Connect"})
+    wanted = Target("CONNECT", "api.test", 443, "")
+
+    assert rules.find([tunnelling, reading], wanted, ("Intercept", "Connect")) == reading
+    assert rules.find([tunnelling], wanted, ("Intercept", "Connect")) == tunnelling
+
+
+@pytest.mark.parametrize(
+    ("authority", "path", "expected"),
+    [
+        ("api.test", "/v1", Target("GET", "api.test", 443, "/v1")),
+        ("API.test:443", "/v1", Target("GET", "api.test", 443, "/v1")),
+        ("api.test:8443", "/v1", rules.OTHER_HOST),
+        ("other.test", "/v1", rules.OTHER_HOST),
+        ("", "/v1", rules.OTHER_HOST),
+        ("api.test", "*", rules.NO_HOST),
+        ("[::1]", "/v1", rules.NO_HOST),
+    ],
+)
+def test_what_is_asked_for_inside_of_a_tunnel(authority: str, path: str, expected: Target | str):
+    assert rules.within("GET", authority, path, "api.test:443") == expected
+
+
+def test_there_is_no_tunnel_inside_of_a_tunnel():
+    assert rules.within("CONNECT", "api.test:443", "/", "api.test:443") == rules.OTHER_HOST

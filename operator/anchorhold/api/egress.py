@@ -104,8 +104,8 @@ class EgressRule(Type):
                 for field, sentence in NEEDED_OUTSIDE.items()
             ),
             rule(
-                f"self.mode != '{INTERCEPT}'",
-                f"`mode` must be '{REVERSE}' or '{CONNECT}': '{INTERCEPT}' is not supported yet",
+                f"self.mode != '{INTERCEPT}' || !self.host.contains('*')",
+                f"`host` must have no '*' where `mode` is '{INTERCEPT}': each has a certificate",
             ),
         )
     )
@@ -127,8 +127,8 @@ class EgressRule(Type):
     Required, but not where the mode is 'Connect'."""
     mode: str = Field(default=REVERSE, json_schema_extra={"enum": [REVERSE, CONNECT, INTERCEPT]})
     """'Reverse': the agent asks the gateway for 'http://<gateway>/<host>/<path>'. 'Connect': the
-    gateway is the agent's HTTPS proxy, sees the host's name and nothing else, and whatever that
-    host's server does for others who ask it inside the tunnel is out of sight."""
+    gateway is the agent's HTTPS proxy, and sees the host's name and no more. 'Intercept': the same,
+    but the gateway reads what is in the tunnel, with a certificate that the agent has to trust."""
     env: tuple[EnvironmentVariable, ...] = Field(
         default=(), max_length=8, json_schema_extra=list_map()
     )
@@ -141,7 +141,7 @@ class EgressRule(Type):
 
     @model_validator(mode="after")
     def _is_enforceable(self) -> Self:
-        """Refuse what the API server would refuse: no limit is ever read and then ignored."""
+        """Refuse what the API server refuses as well: no limit is read and then ignored."""
         given = (field for field in NOT_IN_A_TUNNEL if getattr(self, field))
         if self.mode == CONNECT and (field := next(given, None)) is not None:
             raise ValueError(NOT_IN_A_TUNNEL[field])

@@ -105,15 +105,10 @@ def connections(name: str, filters: Sequence[Config], routed: Config, *upgrades:
         path_with_escaped_slashes_action="REJECT_REQUEST",
         request_headers_timeout="10s",
         stream_idle_timeout="300s",
+        # What is left of a reply when its connection ends is for an agent that is busy to read.
+        delayed_close_timeout="5s",
         max_request_headers_kb=32,
-        common_http_protocol_options={
-            "idle_timeout": "300s",
-            "headers_with_underscores_action": "REJECT_REQUEST",
-            "max_headers_count": 100,
-        },
-        # Python's own client asks a proxy for tunnels by HTTP/1.0.
-        http_protocol_options={"accept_http_10": True},
-        http2_protocol_options={"max_concurrent_streams": 100},
+        **protocols(),
         # An agent chooses neither a route nor an address.
         early_header_mutation_extensions=[
             part("stripped", MUTATION, mutations=[{"remove": name} for name in OURS_ALONE])
@@ -131,6 +126,20 @@ def connections(name: str, filters: Sequence[Config], routed: Config, *upgrades:
         ],
         route_config=routed,
     )
+
+
+def protocols() -> Config:
+    """What HTTP may be, in either version."""
+    return {
+        "common_http_protocol_options": {
+            "idle_timeout": "300s",
+            "headers_with_underscores_action": "REJECT_REQUEST",
+            "max_headers_count": 100,
+        },
+        # Python's own client asks a proxy for tunnels by HTTP/1.0.
+        "http_protocol_options": {"accept_http_10": True},
+        "http2_protocol_options": {"max_concurrent_streams": 100},
+    }
 
 
 def asks() -> Config:

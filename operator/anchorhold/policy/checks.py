@@ -35,14 +35,6 @@ def nothing_reserved_is_set(_: AgentRunSpec, policy: AgentPolicySpec) -> str | N
     return first_reserved(policy, policy_api.RESERVED) or next(filter(None, sentences), None)
 
 
-def modes_are_supported(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
-    """Only what the gateway really does."""
-    odd = (rule for rule in policy.egress.rules if rule.mode != egress_api.REVERSE)
-    if (rule := next(odd, None)) is None:
-        return None
-    return f"`egress.rules['{rule.name}'].mode` '{rule.mode}' is not supported yet"
-
-
 def rules_are_listed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
     """Every rule of the gateway that it asks for, by name."""
     listed = {rule.name for rule in policy.egress.rules}
@@ -167,7 +159,6 @@ CHECKS_WHILE_RUNNING: tuple[Check, ...] = (
     isolation_is_whole,
     image_is_listed,
     image_inputs_are_listed,
-    modes_are_supported,
     rules_are_listed,
     skills_are_listed,
 )
@@ -184,7 +175,6 @@ CHECKS: tuple[Check, ...] = (
     workspace_is_allowed,
     retention_is_allowed,
     inputs_are_listed,
-    modes_are_supported,
     rules_are_listed,
     skills_are_listed,
 )

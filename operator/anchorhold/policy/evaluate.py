@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from anchorhold.api.egress import EgressRule
+from anchorhold.api.egress import INTERCEPT, EgressRule
 from anchorhold.api.policy import AgentPolicySpec, Seccomp
 from anchorhold.api.run import AgentRunSpec, Input
 from anchorhold.api.status import AppliedPolicy, Effective, Reason
@@ -20,6 +20,10 @@ from anchorhold.policy.grant import BoundPolicy, Grant, GrantedInput, Refusal, R
 NO_GATEWAY = (
     "`egress` needs a gateway, and none is installed: a platform admin must set the value "
     "`gateway.envoyImage` of the chart anchorhold"
+)
+NO_AUTHORITY = (
+    "`egress.rules['{}']` needs a gateway that reads what is in tunnels: a platform admin must set "
+    "the value `gateway.intercept` of the chart anchorhold"
 )
 
 
@@ -49,14 +53,23 @@ def evaluate(
         return refusal
     if (sentence := first_objection(request, policies, checks.CHECKS)) is not None:
         return Refusal(Reason.POLICY_REFUSED, sentence)
-    if request.spec.egress is not None and site.gateways == 0:
-        return Refusal(Reason.POLICY_REFUSED, NO_GATEWAY)
+    if (sentence := not_installed(request.spec, policies[0].spec, site)) is not None:
+        return Refusal(Reason.POLICY_REFUSED, sentence)
     inputs = tuple(granted_input(item, config_maps) for item in request.spec.inputs)
     unfit_ones = (unfit(item, config_maps) for item in inputs)
     if (unfit_one := next(filter(None, unfit_ones), None)) is not None:
         return unfit_one
     given = library.given(request.spec, policies, skills)
     return given if isinstance(given, Refusal) else grant(request, policies, inputs, given, site)
+
+
+def not_installed(asked: AgentRunSpec, policy: AgentPolicySpec, site: Site) -> str | None:
+    """What the run asks for and the platform does not have."""
+    if asked.egress is not None and site.gateways == 0:
+        return NO_GATEWAY
+    read = (rule for rule in granted_rules(asked, policy) if rule.mode == INTERCEPT)
+    rule = next(read, None)
+    return NO_AUTHORITY.format(rule.name) if rule is not None and not site.authority else None
 
 
 def revoked(

@@ -1,0 +1,255 @@
+"""Tunnels on the real node: `git` and Python, unchanged, and what a cell can't do with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents import Agents, changed_policy, condition
+from anchorhold import names
+from attempts import Attempts
+from bed.installation import CLUSTER, GATEWAY, Installation
+from bed.kube import Document, Kubectl
+from onenode import repository, settings
+from tenants import Tenants, wide_policy
+
+TENANT = "team-tunnels"
+GOOD = settings.WORLD_TLS[0][0]
+PROXY = [{"name": "HTTPS_PROXY", "value": "http://run:{token}@{gateway}"}]
+CODE: Document = {"name": "code", "host": "model.test", "mode": "Connect", "env": PROXY}
+READ: Document = {
+    "name": "read",
+    "host": "files.test",
+    "mode": "Intercept",
+    "methods": ["GET"],
+    "paths": ["/v1/**", "/repo.git/**"],
+    "env": PROXY,
+}
+ASKED: Document = {
+    "name": "asked",
+    "host": "a.wild.test",
+    "methods": ["GET"],
+    "paths": ["/v1/**"],
+}
+ELSEWHERE = ("metadata.test", "forbidden.test", "api-server.test", "service.test", "mixed.test")
+LEADING_ELSEWHERE = [
+    {"name": host.removesuffix(".test"), "host": host, "mode": "Connect"} for host in ELSEWHERE
+]
+OURS = f"{names.TASK_DIRECTORY}/{names.CELL_AUTHORITY}"
+# What an agent has: programs of Debian's, the variables of its rules, and whom it trusts.
+TOOLS = """
+import base64, http.client, json, os, socket, ssl, subprocess, urllib.error, urllib.request
+WORLD = '/tmp/world.pem'
+open(WORLD, 'w').write(PEM)
+def ask(url, trusted=WORLD):
+    try:
+        context = ssl.create_default_context(cafile=trusted)
+        with urllib.request.urlopen(url, timeout=20, context=context) as answer:
+            return [answer.status, answer.read().decode()]
+    except urllib.error.HTTPError as refused:
+        return [refused.code, json.loads(refused.read() or b'{}').get('error', {}).get('reason')]
+    except OSError as error:
+        return [0, str(getattr(error, 'reason', error))]
+def clone(url, trusted=WORLD):
+    words = ['git', 'clone', '--quiet', url, '/workspace/' + str(len(os.listdir('/workspace')))]
+    done = subprocess.run(words, env={**os.environ, 'GIT_SSL_CAINFO': trusted},
+                          capture_output=True, text=True)
+    if done.returncode:
+        return [done.returncode, done.stderr]
+    return [0, open(words[-1] + '/README').read()]
+def knock(authority, name=None, shown=None, said=None):
+    host, port = os.environ['ANCHORHOLD_GATEWAY'].split(':')
+    token = base64.b64encode(b'run:' + (shown or os.environ['ANCHORHOLD_TOKEN']).encode()).decode()
+    try:
+        with socket.create_connection((host, int(port)), 10) as sender:
+            sender.sendall(f'CONNECT {authority} HTTP/1.1\\r\\nHost: {authority}\\r\\n'
+                           f'Proxy-Authorization: Basic {token}\\r\\n\\r\\n'.encode())
+            answer = http.client.HTTPResponse(sender, method='CONNECT')
+            answer.begin()
+            if answer.status != 200:
+                return answer.status
+            if said is not None:
+                sender.sendall(said)
+                return sender.recv(100).decode()
+            context = ssl.create_default_context(cafile=WORLD)
+            context.check_hostname = False
+            context.wrap_socket(sender, server_hostname=name or authority.split(':')[0]).close()
+            return 'TLS'
+    except OSError as error:
+        return 'cut'
+def tell(**found):
+    open(os.environ['ANCHORHOLD_RESULT'], 'w').write(json.dumps(found)[:4000])
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway(bed: Installation) -> Iterator[Installation]:
+    """The installation with a gateway; it is gone after this module."""
+    bed.gateway()
+    yield bed
+    bed.controller()
+
+
+@pytest.fixture(scope="module")
+def programs(bed: Installation) -> str:
+    """The test agent's image, with git."""
+    folder = Path(__file__).parent / "agent"
+    return bed.image("tests/agent-git", folder, "--packages", "git")
+
+
+@pytest.fixture(scope="module")
+def window(gateway: Installation, tenants: Tenants, image: str, programs: str) -> Agents:
+    """A tenant with a rule in each mode."""
+    written = wide_policy(TENANT, image)
+    written["spec"]["egress"] = {"rules": [CODE, READ, ASKED, *LEADING_ELSEWHERE]}
+    written["spec"]["images"].append({"reference": programs})
+    tenants.policy(written)
+    return tenants.onboard(TENANT, TENANT)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(window: Agents) -> Iterator[None]:
+    """Each test starts with nobody running."""
+    yield
+    window.remove_all()
+    window.submitted.clear()
+
+
+def world_log() -> list[str]:
+    """What the world wrote down."""
+    return (CLUSTER / "log" / "world.log").read_text(encoding="utf-8").splitlines()
+
+
+def came_by_tls(place: int) -> list[str]:
+    """Who came to a server of the world that speaks TLS, from a place in its log on."""
+    return [line for line in world_log()[place:] if " connected to " in line and ":443" in line]
+
+
+def program(code: str) -> str:
+    """What an agent does, with its tools."""
+    pem = (CLUSTER / "node" / "pki" / "ca.crt").read_text(encoding="ascii")
+    return TOOLS.replace("PEM", repr(pem)) + code
+
+
+def find(window: Agents, code: str, *rules: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What an agent with these rules finds."""
+    egress = {"rules": [{"name": name} for name in rules]}
+    run = window.end(window.submit(program(code), egress=egress, **more))
+    assert condition(run)["reason"] == "Completed", run["status"]
+    return dict(json.loads(run["status"]["result"]["message"]))
+
+
+def test_git_and_python_work_through_a_tunnel(
+    window: Agents, kubectl: Kubectl, programs: str, attempts: Attempts
+):
+    """By the variable that the rule sets. The world sees the gateway's Pod, and nobody else."""
+    before = len(world_log())
+
+    found = find(
+        window,
+        """
+tell(
+    python=ask('https://model.test/any/path'),
+    git=clone('https://model.test/repo.git'),
+    other=ask('https://a.wild.test/v1/x'),
+    unread=ask('https://files.test/v1/x'),
+    literal=ask('https://203.0.113.10/'),
+)
+""",
+        "code", "asked", image=programs, resources={"cpu": "1", "memory": "256Mi"},
+    )  # fmt: skip
+
+    (pod,) = kubectl.items("pods", GATEWAY)
+    address = pod["status"]["podIP"]
+    assert found["python"] == [200, f"world saw {address}\n"]
+    assert found["git"] == [0, repository.README]
+    for refused in ("other", "unread", "literal"):
+        assert found[refused][0] == 0
+        assert "403" in found[refused][1]
+    came = came_by_tls(before)
+    assert came
+    assert {line.split()[0] for line in came} == {address}
+    assert {line.split()[-1] for line in came} == {f"{GOOD}:443"}
+    attempts.record(
+        "gateway", "a tunnel to a host of another mode", "a cell", str(found["other"][1]),
+        f"its own rule's host: {found['python'][0]}",
+    )  # fmt: skip
+
+
+def test_what_is_in_a_tunnel_is_judged_where_it_is_read(window: Agents, programs: str):
+    """The cell has our authority's certificate where the design says, and trusts it by that."""
+    before = len(world_log())
+
+    found = find(
+        window,
+        f"""
+ours = {OURS!r}
+tell(
+    python=ask('https://files.test/v1/x', ours),
+    path=ask('https://files.test/v2', ours),
+    git=clone('https://files.test/repo.git', ours),
+    stranger=ask('https://files.test/v1/x'),
+)
+""",
+        "read", image=programs, resources={"cpu": "1", "memory": "256Mi"},
+    )  # fmt: skip
+
+    assert found["python"][0] == 200
+    assert found["path"] == [403, "method-or-path-not-allowed"]
+    assert found["git"] == [0, repository.README]
+    assert "certificate verify failed" in found["stranger"][1]
+    requests = [line for line in world_log()[before:] if ' HTTP/1.1" ' in line]
+    assert not [line for line in requests if "/v2" in line]
+    assert all(line.endswith("for files.test") for line in requests)
+
+
+def test_a_tunnel_leads_to_its_host_and_nowhere_else(window: Agents, attempts: Attempts):
+    """Fronting, plain text, names that lead elsewhere, and tokens that are nobody's."""
+    before = len(world_log())
+    everything = [str(rule["name"]) for rule in LEADING_ELSEWHERE]
+
+    found = find(
+        window,
+        f"""
+tell(
+    front=knock('model.test:443', 'files.test'),
+    plain=knock('model.test:443', said=b'GET / HTTP/1.1\\r\\n\\r\\n'),
+    elsewhere=[knock(host + ':443') for host in {ELSEWHERE}],
+    literals=[knock(host + ':443') for host in ('169.254.169.254', '10.96.0.1', '[::1]')],
+    port=knock('model.test:22'),
+    nobody=knock('model.test:443', shown='made-up'),
+)
+""",
+        "code", *everything,
+    )  # fmt: skip
+    nobody_came = came_by_tls(before)
+    control = find(window, "tell(own=knock('model.test:443'))", "code")
+
+    assert found == {
+        "front": "cut",
+        "plain": "",
+        "elsewhere": [403] * len(ELSEWHERE),
+        "literals": [403, 403, 403],
+        "port": 403,
+        "nobody": 407,
+    }
+    assert nobody_came == []
+    assert control == {"own": "TLS"}
+    assert len(came_by_tls(before)) == 1
+    for what in ("front", "plain", "elsewhere", "literals"):
+        attempts.record("gateway", f"a tunnel: {what}", "a cell", str(found[what]), str(control))
+
+
+def test_a_tunnel_ends_with_its_rule(window: Agents, kubectl: Kubectl):
+    """New ones at once, and what is open with its cell, which the controller ends."""
+    code = program("print(knock('model.test:443'), flush=True)\nimport time\ntime.sleep(150)")
+    run = window.running(code, egress={"rules": [{"name": "code"}]})
+
+    with changed_policy(kubectl, TENANT, {"egress": {"rules": [READ]}}):
+        ended = window.end(run)
+
+    assert condition(ended)["reason"] == "PolicyRevoked"
