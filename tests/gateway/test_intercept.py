@@ -105,7 +105,7 @@ def test_another_name_in_the_greeting_gets_no_certificate(bed: Bed):
         with pytest.raises(NotLetInError), tunnel(bed, f"{name}:443"):
             pass
 
-    assert bed.decider.minted == []
+    assert not set(bed.decider.minted) & set(names[1:])
     assert bed.internet.visits == []
     assert ask(bed)[0] == 200
 

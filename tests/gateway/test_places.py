@@ -69,25 +69,22 @@ def test_a_name_that_leads_there_is_refused(bed: Bed, address: str, mode: str):
 
     assert bed.internet.visits == []
     assert attempt(bed, mode, named(PUBLIC_6)) == 200
-    assert bed.internet.visits == [PUBLIC_6]
+    assert len(bed.internet.requests) == 1
+    assert set(bed.internet.visits) <= {PUBLIC_6}  # A connection may be one that was kept.
 
 
-# What the decider says before it is wrong, and what the agent gets: in a tunnel that is read, the
-# address is judged twice, and the second time by another layer.
-BLINDED: list[Any] = [
-    pytest.param("reverse", [], 403, id="reverse"),
-    pytest.param("connect", [], 0, id="connect"),
-    pytest.param("intercept", [], 0, id="intercept"),
-    pytest.param("intercept", [GOOD], 403, id="inside"),
-]
+# What the agent gets, by mode: in a tunnel that nobody reads, no word is possible.
+BLINDED = pytest.mark.parametrize(
+    ("mode", "status"), [("reverse", 403), ("connect", 0), ("intercept", 403)]
+)
 
 
-@pytest.mark.parametrize(("mode", "before", "status"), BLINDED)
-def test_envoy_alone_dials_none_of_them(bed: Bed, mode: str, before: list[str], status: int):
+@BLINDED
+def test_envoy_alone_dials_none_of_them(bed: Bed, mode: str, status: int):
     """The second layer: the decider says yes to everything, first wrongly and then rightly."""
     hosts = {named(address): address for address in (*SERVED, *WITHOUT_SERVER)}
     bed.cell(0, *(allowed(mode, host) for host in hosts))
-    told = {host: iter([*before, address, *[GOOD] * 4]) for host, address in hosts.items()}
+    told = {host: iter([address, *[GOOD] * 4]) for host, address in hosts.items()}
 
     async def misled(host: str) -> tuple[str, str]:
         return next(told[host]), ""
@@ -126,7 +123,7 @@ def test_a_name_that_leads_there_later_is_refused_then(bed: Bed, mode: str):
 
     wait_for(lambda: attempt(bed, mode, host) == 403, 10, "the name to lead elsewhere")
 
-    assert set(bed.internet.visits) == {GOOD}
+    assert set(bed.internet.visits) <= {GOOD}
 
 
 LITERALS = (
@@ -157,7 +154,8 @@ def test_a_redirect_is_the_agent_s_to_follow(bed: Bed, mode: str):
     status, there = redirected(bed, mode, "https://forbidden.test/v1/chat")
 
     assert (status, there) == (302, "https://forbidden.test/v1/chat")
-    assert bed.internet.visits == [GOOD]
+    assert len(bed.internet.requests) == 1
+    assert set(bed.internet.visits) <= {GOOD}
 
 
 def redirected(bed: Bed, mode: str, where: str) -> tuple[int, str]:

@@ -282,6 +282,7 @@ async def test_a_credential_is_added_to_requests_in_a_tunnel_and_not_to_the_tunn
     asking = await judge(cell, secrets={"model": kept}).decide(inside())
 
     assert (opened.status, opened.way, opened.secret) == (200, "intercept", None)
+    assert opened.address == CELL.address
     assert asking.secret is not None
     assert asking.way == "reverse"
 

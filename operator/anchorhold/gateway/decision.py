@@ -135,12 +135,18 @@ class Judge:
         return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address, secret)
 
     async def _tunnel(self, cell: Cell, target: rules.Target, rule: EgressRule) -> Verdict:
-        """A way to the host; what comes through it is judged then, where that can be seen."""
+        """A way to the host; what comes through it is judged then, where that can be seen.
+
+        A tunnel that is read ends with us: nobody is dialled for it, so its far end is the cell's
+        own. (Envoy dies where the two ends are not of one family.)
+        """
+        way, ok = rule.mode.lower(), HTTPStatus.OK
+        if rule.mode == egress.INTERCEPT:
+            return Verdict(ok, "", cell, target, rule.name, cell.address, way=way)
         address, fault = await self.resolve(target.host)
         if fault:
             return Verdict(status(fault), fault, cell, target, rule.name)
-        way = rule.mode.lower()
-        return Verdict(HTTPStatus.OK, "", cell, target, rule.name, address, way=way)
+        return Verdict(ok, "", cell, target, rule.name, address, way=way)
 
     def _secret(self, cell: Cell, rule: EgressRule) -> Header | str | None:
         """The header that the rule adds, if any, or why it can't."""

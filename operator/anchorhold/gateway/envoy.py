@@ -71,8 +71,8 @@ def tunnels(reachable: Sequence[addresses.Network], folder: str) -> list[Config]
     """The listeners inside: what each mode lets through, and what reads it where that is us."""
     line = written(tunnel.line())
     return [
-        tunnel.listener(CONNECT, tunnel.OUTSIDE, reachable, line),
-        tunnel.listener(INTERCEPT, INSIDE, reachable, line),
+        tunnel.listener(CONNECT, tunnel.OUTSIDE, tunnel.outside(reachable), line),
+        tunnel.listener(INTERCEPT, INSIDE, tunnel.HERE, line),
         intercept.listener(folder, in_a_tunnel()),
     ]
 

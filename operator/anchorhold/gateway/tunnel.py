@@ -60,10 +60,11 @@ def route(name: str, verdict: Config) -> Config:
     }
 
 
-def listener(
-    name: str, onwards: str, reachable: Sequence[addresses.Network], log: Config
-) -> Config:
-    """The listener inside. Nobody is dialled before its judgement, which needs the greeting."""
+def listener(name: str, onwards: str, ends: Config, log: Config) -> Config:
+    """The listener inside. Nobody is dialled before its judgement, which needs the greeting.
+
+    `ends` says where a tunnel may end.
+    """
     passing = part(
         "envoy.filters.network.tcp_proxy",
         "extensions.filters.network.tcp_proxy.v3.TcpProxy",
@@ -86,7 +87,7 @@ def listener(
         "filter_chains": [
             {
                 "filter_chain_match": {"transport_protocol": "tls"},
-                "filters": [judged(reachable), passing],
+                "filters": [judged(ends), passing],
             }
         ],
         "access_log": [log],
@@ -99,11 +100,11 @@ def restored() -> Config:
     return part("envoy.filters.listener.original_dst", kind)
 
 
-def judged(reachable: Sequence[addresses.Network]) -> Config:
-    """The greeting names the host, and the address is none that is never dialled."""
+def judged(ends: Config) -> Config:
+    """The greeting names the host, and the tunnel ends where it may."""
     policy = {
         "principals": [{"any": True}],
-        "permissions": [public(reachable, destined)],
+        "permissions": [ends],
         "condition": named(),
         "cel_config": {"enable_string_conversion": True},
     }
@@ -133,9 +134,18 @@ def call(function: str, *arguments: Config) -> Config:
     return {"call_expr": {"function": function, "args": list(arguments)}}
 
 
+def outside(reachable: Sequence[addresses.Network]) -> Config:
+    """At an address that may be dialled."""
+    return public(reachable, destined)
+
+
 def destined(at: str, length: int) -> Config:
     """Whether the connection's destination is in a range."""
     return {"destination_ip": {"address_prefix": at, "prefix_len": length}}
+
+
+# With us, who look at what is in it.
+HERE: Config = {"any": True}
 
 
 def internal_listeners() -> Config:
