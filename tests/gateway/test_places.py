@@ -90,7 +90,7 @@ def test_envoy_alone_dials_none_of_them(bed: Bed, mode: str, status: int):
         return next(told[host]), ""
 
     def all_of_them() -> set[tuple[str, int]]:
-        with ThreadPoolExecutor(9) as agents:
+        with ThreadPoolExecutor(len(hosts)) as agents:
             return set(zip(hosts, agents.map(lambda h: attempt(bed, mode, h), hosts), strict=True))
 
     bed.decider.blind = misled
