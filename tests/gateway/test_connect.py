@@ -176,6 +176,38 @@ def ended(sender: socket.socket) -> bool:
         return True
 
 
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("model.test:443", "model.test:443", 200),
+        ("model.test:443", "files.test:443", 200),
+        ("files.test:443", "model.test:443", 403),
+        ("model.test:443@files.test:443", "model.test:443", 403),
+        ("https://model.test:443/", "model.test:443", 403),
+        ("/model.test:443", "model.test:443", 403),
+    ],
+)
+def test_a_tunnel_leads_where_its_first_line_says(
+    bed: Bed, target: str, host: str, status: int, version: str
+):
+    """Two places in one request are no way to be judged by one and led to the other."""
+    bed.cell(0, tunnelled())
+    head = basic(bed.token(0))["Proxy-Authorization"]
+    text = f"CONNECT {target} HTTP/{version}\r\nHost: {host}\r\nProxy-Authorization: {head}\r\n\r\n"
+
+    with socket.create_connection((CELLS[0], 8080), 10, source_address=(CELLS[0], 0)) as sender:
+        sender.sendall(text.encode())
+        first = int(proxied.receive(sender).split()[1])
+        if first == 200:
+            with secured(sender, "model.test", bed.internet.authorities) as wrapped:
+                assert asked(wrapped, "model.test")[0] == 200
+
+    assert first == status or (status == 403 and first in (400, 404))
+    assert set(bed.internet.requests) <= {("GET", "model.test", "/v1/chat")}
+    assert bool(bed.internet.visits) == (status == 200)
+
+
 def test_bytes_that_come_with_the_request_are_judged_as_well(bed: Bed):
     """Some clients do not wait for the proxy's answer."""
     bed.cell(0, tunnelled())
