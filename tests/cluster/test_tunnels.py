@@ -13,7 +13,7 @@ from agents import Agents, changed_policy, condition
 from anchorhold import names
 from attempts import Attempts
 from bed.installation import CLUSTER, GATEWAY, Installation
-from bed.kube import Document, Kubectl
+from bed.kube import Document, Kubectl, wait_for
 from onenode import repository, settings
 from tenants import Tenants, wide_policy
 
@@ -244,12 +244,30 @@ tell(
         attempts.record("gateway", f"a tunnel: {what}", "a cell", str(found[what]), str(control))
 
 
-def test_a_tunnel_ends_with_its_rule(window: Agents, kubectl: Kubectl):
-    """New ones at once, and what is open with its cell, which the controller ends."""
-    code = program("print(knock('model.test:443'), flush=True)\nimport time\ntime.sleep(150)")
+def test_an_open_tunnel_ends_with_its_rule(window: Agents, kubectl: Kubectl):
+    """The gateway does not look into it again: the controller ends the cell that holds it."""
+    code = program(
+        """
+import time
+host, port = os.environ['ANCHORHOLD_GATEWAY'].split(':')
+trusting = ssl.create_default_context(cafile=WORLD)
+proxied = http.client.HTTPSConnection(host, int(port), context=trusting)
+shown = base64.b64encode(b'run:' + os.environ['ANCHORHOLD_TOKEN'].encode()).decode()
+proxied.set_tunnel('model.test', 443, {'Proxy-Authorization': 'Basic ' + shown})
+while True:
+    proxied.request('GET', '/v1/again')
+    print(proxied.getresponse().read(), flush=True)
+    time.sleep(0.5)
+"""
+    )
     run = window.running(code, egress={"rules": [{"name": "code"}]})
+    wait_for(lambda: window.said(run).count("world saw") > 2, 30, "the tunnel to be in use")
 
     with changed_policy(kubectl, TENANT, {"egress": {"rules": [READ]}}):
         ended = window.end(run)
+        window.until_gone(run)
+        place = len(world_log())
+        find(window, "tell()", "read")
 
     assert condition(ended)["reason"] == "PolicyRevoked"
+    assert not [line for line in world_log()[place:] if "/v1/again" in line]
