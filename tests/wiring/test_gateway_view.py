@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,13 @@ import pytest
 from anchorhold import names
 from anchorhold.api.egress import EgressRule
 from anchorhold.cluster import client
+from anchorhold.gateway import __main__ as program
+from anchorhold.gateway import leaves
 from anchorhold.gateway import view as gateway_view
 from anchorhold.gateway.view import View
 from anchorhold.policy.evaluate import of_rule
 from factories import RULE
+from onenode import pki
 from wiring import fakeapi
 from wiring.test_controller import NAMESPACE, binding, policy, run
 
@@ -98,6 +102,22 @@ async def test_a_living_run_has_the_rules_that_it_asked_for_and_was_granted(api:
         assert cell.policies == ("small",)
         assert reached(view, uid) == ["model"]
         assert view.cell("another") is None
+
+
+async def test_certificates_are_made_for_hosts_that_a_policy_has_at_that_moment(
+    api: fakeapi.FakeApi, tmp_path: Path
+):
+    """Of rules that are to be read, and of no others."""
+    onboard(api)
+    api.put(written(RULE, {**OTHER, "mode": "Intercept"}))
+    pki.authority(tmp_path / "authority")
+    async with watching(api) as view:
+        mint = leaves.minter(lambda: program.rules_of(view), tmp_path / "authority", program.clock)
+
+        assert mint("other.example") is not None
+        assert mint(RULE["host"]) is None
+        api.put(written(RULE))
+        await api.wait(lambda: mint("other.example") is None, SECONDS)
 
 
 def ended(api: fakeapi.FakeApi) -> None:
