@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 from typing import Any
 
@@ -13,7 +14,7 @@ import proxied
 from anchorhold.gateway.credentials import Keeping
 from bed.kube import wait_for
 from gatebed import CELLS, GOOD, Bed, intercepted, tunnelled
-from proxied import NotLetInError, attempts, basic, tunnel
+from proxied import NotLetInError, attempt, attempts, basic, tunnel
 
 SECRET = "sk-only-the-gateway-has-it"  # noqa: S105  # it opens nothing
 CREDENTIAL = {"secretName": "model", "key": "key"}
@@ -108,6 +109,34 @@ def test_another_name_in_the_greeting_gets_no_certificate(bed: Bed):
     assert not set(bed.decider.minted) & set(names[1:])
     assert bed.internet.visits == []
     assert ask(bed)[0] == 200
+
+
+def test_envoy_keeps_nothing_of_another_spelling_of_a_name(bed: Bed):
+    """An agent has more of those than anybody has memory for."""
+    bed.cell(0, intercepted())
+    assert ask(bed)[0] == 200
+    before = waiting(bed)
+    ours = bed.decider.authority / "tls.crt"
+    letters = "MODELTS"
+    spellings = ["model.test".replace(letter.lower(), letter) for letter in letters]
+
+    for _ in range(3):
+        assert [attempt(bed, "model.test", name, ours) for name in spellings] == [0] * 7
+
+    # Each time it asks as for the first time, and it waits for no answer.
+    assert all(bed.decider.minted.count(name) == 3 for name in spellings)
+    wait_for(lambda: waiting(bed) <= before, 10, "Envoy to ask for nothing more")
+    assert ask(bed)[0] == 200
+
+
+def waiting(bed: Bed) -> int:
+    """How many requests to the decider Envoy has open."""
+    with socket.socket(socket.AF_UNIX) as admin:
+        admin.connect(str(bed.log.parent / "admin.sock"))
+        admin.sendall(b"GET /stats?filter=cluster.decider.upstream_rq_active$ HTTP/1.1\r\n")
+        admin.sendall(b"Host: x\r\nConnection: close\r\n\r\n")
+        text = b"".join(iter(lambda: admin.recv(65_536), b"")).decode()
+    return int(text.partition("upstream_rq_active: ")[2].split()[0])
 
 
 def test_the_certificate_is_for_that_host_and_for_a_week(bed: Bed):

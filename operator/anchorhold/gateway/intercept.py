@@ -76,9 +76,9 @@ def listener(folder: str, connections: Config) -> Config:
 
 
 def selector() -> Config:
-    """Asks the decider for a certificate for the name in the greeting, once a name."""
+    """Asks the decider for a certificate for the name in the greeting, and forgets what it refuses."""
     service = {
-        "api_type": "GRPC",
+        "api_type": "DELTA_GRPC",
         "transport_api_version": "V3",
         "grpc_services": [{"envoy_grpc": {"cluster_name": DECIDER}}],
     }

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import grpc
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsCertificate
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Resource
 from envoy.service.secret.v3 import sds_pb2_grpc as service
 from google.protobuf.any_pb2 import Any as Packed
 
@@ -19,28 +18,38 @@ RENEWED_SECONDS = 86_400
 
 
 class Certificates(service.SecretDiscoveryServiceServicer):  # type: ignore[misc]  # generated
-    """The service that Envoy asks, by one stream for each host."""
+    """The service that Envoy asks, by one stream for each host.
+
+    An agent chooses how to spell the name in its greeting, and there are more spellings than
+    anybody has memory for. What is removed Envoy forgets; what is only refused it asks for again
+    and again, for ever.
+    """
 
     def __init__(self, mint: Callable[[str], Leaf | None]) -> None:
         self._mint = mint
 
-    async def StreamSecrets(  # noqa: N802
+    async def DeltaSecrets(  # noqa: N802
         self,
         requests: AsyncIterator[Any],
-        context: Any,  # noqa: ANN401
+        context: Any,  # noqa: ANN401, ARG002
     ) -> AsyncIterator[Any]:
-        """The certificate for the host that is asked for, and a new one in time."""
+        """The certificate for the host that is asked for, and a new one in time; or its end."""
         request = await anext(requests)
-        (host,) = request.resource_names
+        (host,) = request.resource_names_subscribe
         turn = 0
         while (leaf := self._mint(host)) is not None:
             turn += 1
-            yield response(request.type_url, str(turn), host, leaf)
+            yield answer(request.type_url, turn, resources=[resource(host, turn, leaf)])
             await asyncio.sleep(RENEWED_SECONDS)
-        await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no rule is to be read for it")
+        yield answer(request.type_url, turn + 1, removed_resources=[host])
 
 
-def response(kind: str, turn: str, host: str, leaf: Leaf) -> Any:  # noqa: ANN401
+def answer(kind: str, turn: int, **what: Any) -> Any:  # noqa: ANN401
+    """One answer of a stream."""
+    return DeltaDiscoveryResponse(nonce=str(turn), type_url=kind, **what)
+
+
+def resource(host: str, turn: int, leaf: Leaf) -> Any:  # noqa: ANN401
     """A certificate in Envoy's words."""
     secret = Secret(
         name=host,
@@ -51,4 +60,4 @@ def response(kind: str, turn: str, host: str, leaf: Leaf) -> Any:  # noqa: ANN40
     )
     packed = Packed()
     packed.Pack(secret)
-    return DiscoveryResponse(version_info=turn, nonce=turn, type_url=kind, resources=[packed])
+    return Resource(name=host, version=str(turn), resource=packed)
