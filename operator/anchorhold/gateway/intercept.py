@@ -76,7 +76,7 @@ def listener(folder: str, connections: Config) -> Config:
 
 
 def selector() -> Config:
-    """Asks the decider for a certificate for the name in the greeting, and forgets what it refuses."""
+    """Asks the decider for a certificate for the name in the greeting; it forgets refused ones."""
     service = {
         "api_type": "DELTA_GRPC",
         "transport_api_version": "V3",
