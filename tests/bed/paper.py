@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from anchorhold.gateway.records import Records
+from anchorhold.gateway.usage.records import Records
 
 
 class Paper(Records):

@@ -26,12 +26,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "gateway"))
 
-from anchorhold.gateway import decider, envoy
+from anchorhold.gateway import decider
 from anchorhold.gateway.addresses import networks
-from anchorhold.gateway.books import Books
 from anchorhold.gateway.decision import Cell, Judge
+from anchorhold.gateway.envoy import configuration
 from anchorhold.gateway.resolver import Resolver, name_servers
-from anchorhold.gateway.shelf import Shelf
+from anchorhold.gateway.usage.books import Books
+from anchorhold.gateway.usage.shelf import Shelf
 from anchorhold.policy import identity
 from bed.kube import wait_for
 from bed.paper import Paper
@@ -142,7 +143,9 @@ def row(what: str, direct: list[float], gateway: list[float]) -> str:
 def bed(folder: Path) -> Iterator[tuple[int, int]]:
     """Everything, running: the processes of Envoy and of the decider."""
     pki.create(folder / "pki")
-    config = envoy.bootstrap(networks(f"{GOOD}/32"), str(folder / "pki" / "ca.crt"), str(folder))
+    config = configuration.bootstrap(
+        networks(f"{GOOD}/32"), str(folder / "pki" / "ca.crt"), str(folder)
+    )
     (folder / "envoy.json").write_text(json.dumps(config), encoding="ascii")
     ours = f"{folder}/decider.sock"
     with (

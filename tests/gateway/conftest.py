@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 import places
-from anchorhold.gateway import envoy
 from anchorhold.gateway.addresses import networks
+from anchorhold.gateway.envoy import configuration
 from bed.kube import wait_for
 from gatebed import CELLS, ENVOY, GOOD, KEY, MIDDAY, Bed, Decider, Internet
 from onenode import pki, settings
@@ -75,7 +75,7 @@ def gateway(internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("gateway")
     assert ENVOY.exists(), f"no Envoy at '{ENVOY}': run `make envoy`"
     authorities = str(internet.authorities)
-    config = envoy.bootstrap(networks(f"{GOOD}/32"), authorities, str(folder))
+    config = configuration.bootstrap(networks(f"{GOOD}/32"), authorities, str(folder))
     (folder / "envoy.json").write_text(json.dumps(config), encoding="ascii")
     authority = folder / "authority"
     pki.authority(authority)

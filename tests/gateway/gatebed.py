@@ -18,13 +18,13 @@ from anchorhold.api.egress import Budget, EgressRule
 from anchorhold.gateway import decider, leaves
 from anchorhold.gateway.__main__ import now
 from anchorhold.gateway.addresses import networks
-from anchorhold.gateway.books import Books
-from anchorhold.gateway.budget import Report
 from anchorhold.gateway.credentials import Keeping
 from anchorhold.gateway.decision import Cell, Held, Judge
 from anchorhold.gateway.leaves import Leaf
 from anchorhold.gateway.resolver import Resolver, name_servers
-from anchorhold.gateway.shelf import Shelf
+from anchorhold.gateway.usage.books import Books
+from anchorhold.gateway.usage.budget import Report
+from anchorhold.gateway.usage.shelf import Shelf
 from anchorhold.policy import identity
 from bed.paper import Paper
 from onenode import settings, world

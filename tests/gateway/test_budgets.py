@@ -370,7 +370,7 @@ def test_what_was_counted_is_in_the_metrics_without_a_name(bed: Bed):
 
 def test_each_turn_has_its_cost_in_one_line(bed: Bed, caplog: pytest.LogCaptureFixture):
     """Of the decider; Envoy's own line of the request has the same `rid`."""
-    caplog.set_level("INFO", "anchorhold.gateway.books")
+    caplog.set_level("INFO", "anchorhold.gateway.usage.books")
     bed.cell(0, rule())
 
     assert chat(bed) == 200

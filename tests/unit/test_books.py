@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anchorhold.api.egress import Budget
-from anchorhold.gateway import shelf as shelf_module
-from anchorhold.gateway.books import Books
-from anchorhold.gateway.budget import Report
 from anchorhold.gateway.decision import BUSY, SPENT, UNRECORDED, Cell
-from anchorhold.gateway.records import GoneError
-from anchorhold.gateway.shelf import Shelf
+from anchorhold.gateway.usage import shelf as shelf_module
+from anchorhold.gateway.usage.books import Books
+from anchorhold.gateway.usage.budget import Report
+from anchorhold.gateway.usage.records import GoneError
+from anchorhold.gateway.usage.shelf import Shelf
 from bed.paper import Paper
 
 UID = "uid"

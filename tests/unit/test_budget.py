@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from anchorhold.api.egress import Budget
-from anchorhold.gateway import budget
-from anchorhold.gateway.budget import Account, Reply, Report
+from anchorhold.gateway.usage import budget
+from anchorhold.gateway.usage.budget import Account, Reply, Report
 
 # Half way through a budget, with something in flight.
 HALF = {"requests": 5, "sent": 30, "received": 20, "tokens": 400, "held": 100}

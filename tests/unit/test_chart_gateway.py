@@ -8,7 +8,7 @@ import pytest
 
 from anchorhold import names
 from anchorhold.gateway import __main__ as program
-from anchorhold.gateway import envoy
+from anchorhold.gateway.envoy import configuration
 
 ENVOY = f"gateway.envoyImage=example.com/envoy@{charts.DIGEST}"
 Document = dict[str, Any]
@@ -125,7 +125,7 @@ def test_what_is_mounted_is_where_the_code_looks():
     found = containers(rendered("gateway.certificateAuthorities=PEM"))
     mounts = {m["name"]: m["mountPath"] for c in found.values() for m in c["volumeMounts"]}
 
-    assert mounts["shared"] == envoy.FOLDER == program.SOCKET.rpartition("/")[0]
+    assert mounts["shared"] == configuration.FOLDER == program.SOCKET.rpartition("/")[0]
     assert mounts["keys"] == names.KEYS_DIRECTORY
     environment = {e["name"]: e["value"] for e in found["configuration"]["env"]}
     assert environment["ANCHORHOLD_AUTHORITIES"] == f"{mounts['authorities']}/ca.crt"

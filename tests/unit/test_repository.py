@@ -43,7 +43,7 @@ PURE = sorted(
     ]
     + [
         PACKAGE / "gateway" / f"{name}.py"
-        for name in ("addresses", "budget", "credentials", "decision", "rules")
+        for name in ("addresses", "credentials", "decision", "rules", "usage/budget")
     ]
 )
 # What they may import from elsewhere; none of it does anything by itself.

@@ -10,11 +10,11 @@ import pytest
 
 from anchorhold import names
 from anchorhold.cluster import client
-from anchorhold.gateway.books import Books
-from anchorhold.gateway.budget import Report
 from anchorhold.gateway.decision import SPENT, UNRECORDED, Cell, Held
-from anchorhold.gateway.records import GoneError, Records
-from anchorhold.gateway.shelf import Shelf
+from anchorhold.gateway.usage.books import Books
+from anchorhold.gateway.usage.budget import Report
+from anchorhold.gateway.usage.records import GoneError, Records
+from anchorhold.gateway.usage.shelf import Shelf
 from anchorhold.gateway.view import View
 from factories import RULE
 from wiring import fakeapi

@@ -113,7 +113,7 @@ async def test_certificates_are_made_for_hosts_that_a_policy_has_at_that_moment(
     api.put(written(RULE, {**OTHER, "mode": "Intercept"}))
     pki.authority(tmp_path / "authority")
     async with watching(api) as view:
-        mint = leaves.minter(lambda: program.rules_of(view), tmp_path / "authority", program.clock)
+        mint = leaves.minter(lambda: program.rules_of(view), tmp_path / "authority", program.now)
 
         assert mint("other.example") is not None
         assert mint(RULE["host"]) is None

@@ -13,11 +13,11 @@ from anchorhold import endpoints, names
 from anchorhold.api.egress import EgressRule
 from anchorhold.cluster import client
 from anchorhold.gateway import addresses, decider, leaves
-from anchorhold.gateway.books import Books
 from anchorhold.gateway.decision import Judge
-from anchorhold.gateway.records import Records
 from anchorhold.gateway.resolver import Resolver, name_servers
-from anchorhold.gateway.shelf import Shelf
+from anchorhold.gateway.usage.books import Books
+from anchorhold.gateway.usage.records import Records
+from anchorhold.gateway.usage.shelf import Shelf
 from anchorhold.gateway.view import View
 
 SOCKET = "/run/anchorhold/gateway/decider.sock"

@@ -21,11 +21,11 @@ from google.rpc.status_pb2 import Status
 from prometheus_client import Counter
 
 from anchorhold.gateway import decision, rules
-from anchorhold.gateway.books import Books
 from anchorhold.gateway.decision import Asked, Judge, Tunnel, Verdict
 from anchorhold.gateway.leaves import Leaf
-from anchorhold.gateway.reports import Reports
 from anchorhold.gateway.secrets_service import Certificates
+from anchorhold.gateway.usage.books import Books
+from anchorhold.gateway.usage.reports import Reports
 
 # gRPC's codes: what Envoy looks at.
 OK, PERMISSION_DENIED = 0, 7

@@ -8,8 +8,9 @@ from http import HTTPStatus
 
 from anchorhold.api import egress
 from anchorhold.api.egress import Budget, EgressRule
-from anchorhold.gateway import addresses, budget, credentials, rules
+from anchorhold.gateway import addresses, credentials, rules
 from anchorhold.gateway.credentials import Header, Keeping
+from anchorhold.gateway.usage import budget
 from anchorhold.policy import identity
 from anchorhold.policy.budgets import UNLIMITED
 

@@ -14,10 +14,10 @@ from envoy.service.accesslog.v3 import als_pb2_grpc as service
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from anchorhold.gateway import budget
-from anchorhold.gateway.budget import Reply, Report
-from anchorhold.gateway.clusters import AUTHZ
-from anchorhold.gateway.reporting import TOKENS
+from anchorhold.gateway.envoy.clusters import AUTHZ
+from anchorhold.gateway.envoy.reporting import TOKENS
+from anchorhold.gateway.usage import budget
+from anchorhold.gateway.usage.budget import Reply, Report
 
 WHOLE = "via_upstream"
 # envoy/data/ai/v3/token_usage.proto: names, numbers and what a complete reading is called.

@@ -1,7 +1,7 @@
 """How Envoy reports to the decider what requests move, and what models say of their tokens."""
 
-from anchorhold.gateway.clusters import DECIDER
-from anchorhold.gateway.second_layer import Config, part
+from anchorhold.gateway.envoy.clusters import DECIDER
+from anchorhold.gateway.envoy.second_layer import Config, part
 
 # Under this name the reports have the tokens.
 TOKENS = "anchorhold.tokens"

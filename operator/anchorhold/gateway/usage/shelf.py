@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from anchorhold.cluster import client
-from anchorhold.gateway import budget
-from anchorhold.gateway.budget import Account
 from anchorhold.gateway.decision import Cell
-from anchorhold.gateway.page import Page
-from anchorhold.gateway.records import GoneError, Records
+from anchorhold.gateway.usage import budget
+from anchorhold.gateway.usage.budget import Account
+from anchorhold.gateway.usage.page import Page
+from anchorhold.gateway.usage.records import GoneError, Records
 
 # For how many rounds of writing a run that ended is still listened for.
 FAREWELL_ROUNDS = 5

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import prometheus_client
 
-from anchorhold.gateway import budget
-from anchorhold.gateway.budget import Account, Report
 from anchorhold.gateway.decision import BUSY, SPENT, UNRECORDED, Cell, Held
-from anchorhold.gateway.page import Page, covers, in_use, is_overrun, obstacle
-from anchorhold.gateway.records import GoneError
-from anchorhold.gateway.shelf import FAULTS, Shelf
+from anchorhold.gateway.usage import budget
+from anchorhold.gateway.usage.budget import Account, Report
+from anchorhold.gateway.usage.page import Page, covers, in_use, is_overrun, obstacle
+from anchorhold.gateway.usage.records import GoneError
+from anchorhold.gateway.usage.shelf import FAULTS, Shelf
 
 # How often what changed is written.
 WRITE_SECONDS = 3.0

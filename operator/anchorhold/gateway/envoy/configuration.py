@@ -1,4 +1,4 @@
-"""Writes Envoy's configuration: `python -m anchorhold.gateway.envoy FILE`.
+"""Envoy's configuration. Pure.
 
 It never changes with runs. Envoy asks the decider about each request, routes by its verdict alone,
 and dials the one address that was judged (cluster type ORIGINAL_DST): a cluster that asks name
@@ -6,18 +6,16 @@ servers itself judges the first address of several and may dial the second. `ups
 second layer against the same mistake, with the ranges of `addresses`.
 """
 
-import json
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from anchorhold import names
-from anchorhold.gateway import addresses, clusters, intercept, tunnel
-from anchorhold.gateway.clusters import AUTHZ, BUFFER_BYTES, DECIDER, MOST_CONNECTIONS
+from anchorhold.gateway import addresses
 from anchorhold.gateway.decision import CONNECT, INSIDE, INTERCEPT, REVERSE, ROUTE_HEADER, TOLD_BY
-from anchorhold.gateway.reporting import counts_tokens, reports
-from anchorhold.gateway.second_layer import Config, part
+from anchorhold.gateway.envoy import clusters, intercept, tunnel
+from anchorhold.gateway.envoy.clusters import AUTHZ, BUFFER_BYTES, DECIDER, MOST_CONNECTIONS
+from anchorhold.gateway.envoy.reporting import counts_tokens, reports
+from anchorhold.gateway.envoy.second_layer import Config, part
 
 FOLDER = "/run/anchorhold/gateway"
 AUTHZ_SECONDS = 8
@@ -225,14 +223,3 @@ def written(line: Config) -> Config:
 
 
 SAID = ("run", "uid", "rid", "rule", "host", "decision", "reason")
-
-
-def main() -> None:
-    """Write it for this installation."""
-    reachable = addresses.networks(os.environ["ANCHORHOLD_REACHABLE"])
-    config = bootstrap(reachable, os.environ["ANCHORHOLD_AUTHORITIES"], FOLDER)
-    Path(sys.argv[1]).write_text(json.dumps(config), encoding="ascii")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,10 +7,10 @@ The last hop is a Unix socket, because a listener inside Envoy loses the end of 
 closes a connection (envoyproxy/envoy#28329). Whose tunnel it is goes before its first byte.
 """
 
-from anchorhold.gateway.clusters import BUFFER_BYTES, DECIDER, at_socket
 from anchorhold.gateway.decision import INSIDE, TOLD_BY
-from anchorhold.gateway.second_layer import Config, part
-from anchorhold.gateway.tunnel import HOST, PORT, UID
+from anchorhold.gateway.envoy.clusters import BUFFER_BYTES, DECIDER, at_socket
+from anchorhold.gateway.envoy.second_layer import Config, part
+from anchorhold.gateway.envoy.tunnel import HOST, PORT, UID
 
 TLS = "extensions.transport_sockets.tls"
 # The decider is told these by the names here, and they travel under numbers that nobody else uses.

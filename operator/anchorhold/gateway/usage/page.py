@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from anchorhold.gateway import budget
-from anchorhold.gateway.budget import Account, Limits
+from anchorhold.gateway.usage import budget
+from anchorhold.gateway.usage.budget import Account, Limits
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ another host, and what is not TLS names none.
 from collections.abc import Sequence
 
 from anchorhold.gateway import addresses
-from anchorhold.gateway.clusters import BUFFER_BYTES
-from anchorhold.gateway.second_layer import Config, part, public
+from anchorhold.gateway.envoy.clusters import BUFFER_BYTES
+from anchorhold.gateway.envoy.second_layer import Config, part, public
 
 OUTSIDE = "tunnelled"
 IDLE_SECONDS, GREETING_SECONDS = 300, 10

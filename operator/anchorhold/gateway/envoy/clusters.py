@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from anchorhold.gateway import addresses
-from anchorhold.gateway.second_layer import Config, part, second_layer, typed
+from anchorhold.gateway.envoy.second_layer import Config, part, second_layer, typed
 
 DECIDER, AUTHZ = "decider", "envoy.filters.http.ext_authz"
 BUFFER_BYTES = 65_536
