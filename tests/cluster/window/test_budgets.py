@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from agents import Agents, Controller, changed_policy, condition
 from anchorhold import names
 from attempts import Attempts
+from bed.api import Api, administrator, bearer
 from bed.installation import CLUSTER, GATEWAY, SYSTEM, Installation
 from bed.kube import Document, Kubectl, RefusedError, wait_for
 from tenants import Tenants, wide_policy
@@ -202,28 +204,30 @@ def test_a_day_of_a_policy_holds_across_its_runs(tenants: Tenants, kubectl: Kube
     assert json.loads(found["data"][OTHER])["requests"] == 5
 
 
-def status_of(window: Agents, who: Kubectl, run: str, **status: object) -> str:
+def status_of(who: Api, run: str, **status: object) -> str:
     """What the API server says to a patch of a status; nothing if it takes it."""
-    words = ("patch", "agentrun", run, "-n", TENANT, "--subresource=status", "--type=merge", "-p")
-    done = who.run(*words, json.dumps({"status": status}))
-    return done.stderr if done.returncode else ""
+    path = f"/apis/anchorhold.dev/v1alpha1/namespaces/{TENANT}/agentruns/{run}/status"
+    with closing(who):
+        return who.ask("PATCH", path, {"status": status}).refusal
 
 
 def test_the_gateway_may_write_nothing_but_usage(
     window: Agents, kubectl: Kubectl, attempts: Attempts
 ):
-    """With its own ServiceAccount; and nobody else may write that."""
+    """With its own token; and nobody else may write that."""
     run = window.running(egress=egress())
-    account = kubectl.acting_as_account(GATEWAY, names.GATEWAY_ACCOUNT)
-    teller = kubectl.acting_as_account(SYSTEM, names.CONTROLLER)
+    account = bearer(kubectl, GATEWAY, names.GATEWAY_ACCOUNT)
+    teller = bearer(kubectl, SYSTEM, names.CONTROLLER)
+    admin = administrator(kubectl)
+    author = admin.acting_as(f"author-of-{TENANT}", "system:authenticated")
 
     said = {
-        "usage": status_of(window, account, run, usage={"requests": 1}),
-        "podName": status_of(window, account, run, podName="other"),
-        "conditions": status_of(window, account, run, conditions=[]),
-        "by the controller": status_of(window, teller, run, usage={"requests": 0}),
-        "by an admin": status_of(window, kubectl, run, usage={"requests": 0}),
-        "by its author": status_of(window, window.author, run, usage={"requests": 0}),
+        "usage": status_of(account, run, usage={"requests": 1}),
+        "podName": status_of(account, run, podName="other"),
+        "conditions": status_of(account, run, conditions=[]),
+        "by the controller": status_of(teller, run, usage={"requests": 0}),
+        "by an admin": status_of(admin, run, usage={"requests": 0}),
+        "by its author": status_of(author, run, usage={"requests": 0}),
     }
 
     assert said.pop("usage") == ""
