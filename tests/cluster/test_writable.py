@@ -82,6 +82,7 @@ def reconfigure(kubectl: Kubectl, before: str, after: str) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_node_that_makes_such_volumes_sets_no_limit_to_them(
     kubectl: Kubectl, hostile: Agents, image_with_volume: str, tier: Tier, attempts: Attempts
 ):

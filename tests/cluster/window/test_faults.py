@@ -151,6 +151,7 @@ def blinded(gateway: object, kubectl: Kubectl) -> Iterator[None]:
     decider_runs(kubectl, "python3", "-m", "anchorhold.gateway")
 
 
+@pytest.mark.long
 def test_envoy_itself_dials_no_forbidden_address_with_the_decider_blinded(
     window: Agents, kubectl: Kubectl, blinded: None, attempts: Attempts
 ):
