@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.x509.oid import ExtensionOID
 
 from anchorhold.api.egress import EgressRule
 from anchorhold.gateway import leaves
@@ -42,6 +43,41 @@ def test_a_certificate_is_for_one_host_for_a_week_and_signs_nothing(folder: Path
     key = serialization.load_pem_private_key(leaf.key, None)
     assert key.public_key() == first.public_key()
     assert "PRIVATE" not in repr(leaf) + repr(by)
+
+
+def identified(key_identifier: bytes | None, folder: Path, to: Path) -> Path:
+    """The same authority under a certificate that gives its key this identifier, or none."""
+    by = leaves.authority(folder)
+    name = x509.load_pem_x509_certificate(by.chain).subject
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(by.key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    )
+    if key_identifier is not None:
+        made = made.add_extension(x509.SubjectKeyIdentifier(key_identifier), critical=False)
+    signed = made.sign(by.key, hashes.SHA256())
+    (to / "tls.crt").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    (to / "tls.key").write_bytes((folder / "tls.key").read_bytes())
+    return to
+
+
+@pytest.mark.parametrize("identifier", [b"x" * 20, None])
+def test_a_certificate_names_its_issuer_s_key_as_the_issuer_does(
+    folder: Path, tmp_path: Path, identifier: bytes | None
+):
+    """Go's identifiers are of SHA-256 since 1.25: whoever derives them by SHA-1 finds no issuer."""
+    by = leaves.authority(identified(identifier, folder, tmp_path))
+
+    leaf, _ = x509.load_pem_x509_certificates(leaves.signed(HOST, by, NOW).chain)
+
+    found = [e.value for e in leaf.extensions if e.oid == ExtensionOID.AUTHORITY_KEY_IDENTIFIER]
+    assert [value.key_identifier for value in found] == ([identifier] if identifier else [])
 
 
 def test_two_certificates_share_no_key(folder: Path):

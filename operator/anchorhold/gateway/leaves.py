@@ -52,9 +52,8 @@ def signed(host: str, by: Authority, now: datetime) -> Leaf:
     """A certificate for this host alone. Raises ValueError if the authority's is none."""
     issuer = x509.load_pem_x509_certificate(by.chain)
     key = ec.generate_private_key(ec.SECP256R1())
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key())
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-    leaf = (
+    unsigned = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
         .issuer_name(issuer.subject)
@@ -66,10 +65,18 @@ def signed(host: str, by: Authority, now: datetime) -> Leaf:
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=True)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage, critical=False)
-        .add_extension(identifier, critical=False)
-        .sign(by.key, hashes.SHA256())
     )
+    for identifier in identifiers(issuer):
+        unsigned = unsigned.add_extension(identifier, critical=False)
+    leaf = unsigned.sign(by.key, hashes.SHA256())
     return Leaf(leaf.public_bytes(serialization.Encoding.PEM) + by.chain, in_the_open(key))
+
+
+def identifiers(issuer: x509.Certificate) -> list[x509.AuthorityKeyIdentifier]:
+    """How the issuer names its key, if it does: a name of our own making would be another one."""
+    kind = x509.SubjectKeyIdentifier
+    named = (e.value for e in issuer.extensions if isinstance(e.value, kind))
+    return [x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(n) for n in named]
 
 
 def in_the_open(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -201,7 +201,8 @@ def test_a_day_of_a_policy_holds_across_its_runs(tenants: Tenants, kubectl: Kube
     assert turns_since(before) == 5
     found = kubectl.get("configmap", "gateway-0-usage", GATEWAY)
     assert found is not None
-    assert json.loads(found["data"][OTHER])["requests"] == 5
+    record = json.loads(found["data"][OTHER])
+    assert record["requests"] + record["reserved"]["requests"] == 5
 
 
 def status_of(who: Api, run: str, **status: object) -> str:

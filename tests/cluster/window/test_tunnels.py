@@ -204,7 +204,7 @@ tell(
         "read", image=programs, resources={"cpu": "1", "memory": "256Mi"},
     )  # fmt: skip
 
-    assert found["python"][0] == 200
+    assert found["python"][0] == 200, found
     assert found["path"] == [403, "method-or-path-not-allowed"]
     assert found["git"] == [0, repository.README]
     assert "certificate verify failed" in found["stranger"][1]
