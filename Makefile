@@ -103,7 +103,7 @@ bench: env envoy ## what the gateway adds to a request, as ratios in one run
 cluster-test: env cluster wheels envoy sdks ## runs, refusals, rights, both ways to install, on the real node
 	$(VENV)/python -m pytest --timeout 400 -m 'not long and not work' tests/cluster
 
-long: env cluster wheels ## what takes over half an hour: changes that bite, tenancy, fairness, gVisor under attack
+long: env cluster wheels envoy sdks ## what takes over half an hour: changes that bite, tenancy, fairness, gVisor under attack
 	$(VENV)/python -m pytest --timeout 400 -m long tests/cluster
 
 work: env cluster wheels ## CPython's tests, Node, git, C and Go with and without the seccomp profile
