@@ -43,7 +43,7 @@ def test_a_run_that_leaves_all_out_gets_the_policys_defaults(agents: Agents):
     assert effective == {
         "image": agents.image, "activeDeadlineSeconds": 200, "cpu": "100m", "memory": "64Mi",
         "workspace": "64Mi", "isolation": "UserNamespace", "runtimeClassName": "",
-        "seccomp": profile.NAME, "inputs": [], "skills": [],
+        "seccomp": profile.NAME, "inputs": [], "skills": [], "rules": [],
     }  # fmt: skip
 
 
