@@ -23,6 +23,7 @@ from volumes import claim_on, volume
 
 HERE = Path(__file__).parent
 CONTENT = "content\n"
+AGENT = 65532
 # Tier -> what its kernel does not have, wherever it is tried: there is no control of these.
 LACKS = {"gvisor": {"create without a name": "ENOTSUP", "set a flag": "ENOTTY"}}
 # Tier -> what an agent may do to every mount of a kernel that is its own. No file changes by it.
@@ -117,7 +118,10 @@ def facts(path: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def folder(hostile: Agents) -> Iterator[Path]:
-    """A folder of the node that everybody may write, and another file system below it."""
+    """A folder of the node that everybody may write, and another file system below it.
+
+    The files are the agent's own: nothing but the mount keeps it from changing whose they are.
+    """
     top = CLUSTER / "volumes" / hostile.namespace
     below = top / "below"
     below.mkdir(parents=True, exist_ok=True)
@@ -126,6 +130,7 @@ def folder(hostile: Agents) -> Iterator[Path]:
         for place in (top, onnode.through(below)):
             (place / "file").write_text(CONTENT, encoding="utf-8")
             (place / "file").chmod(0o666)
+            os.chown(place / "file", AGENT, AGENT)
             place.chmod(0o777)
         yield top
     finally:

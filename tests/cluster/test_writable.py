@@ -24,7 +24,11 @@ FILL = "import disk_bomb; disk_bomb.by_bytes('/declared/fill', 200)"
 QUICK = {"cpu": "500m", "memory": "128Mi"}
 OVERFLOW = "import disk_bomb as d, os; d.by_bytes(os.environ['ANCHORHOLD_RESULT'], 300)"
 IGNORED = "ignore_image_defined_volumes = {}"
-RUNC = 'runtime_type = "io.containerd.runc.v2"'
+# Tier -> the runtime of its cells, as the node's settings name it, and as a Pod asks for it.
+RUNTIMES = {
+    "user-namespace": ('runtime_type = "io.containerd.runc.v2"', {}),
+    "gvisor": ('runtime_type = "io.containerd.runsc.v1"', {"runtimeClassName": "gvisor"}),
+}
 
 
 def test_every_place_that_a_cell_can_write_is_known(
@@ -97,7 +101,10 @@ def test_a_node_that_makes_such_volumes_sets_no_limit_to_them(
     )  # fmt: skip
 
 
-def test_a_node_can_limit_the_termination_file(kubectl: Kubectl, image: str, attempts: Attempts):
+@pytest.mark.usefixtures("gvisor")
+def test_a_node_can_limit_the_termination_file(
+    kubectl: Kubectl, image: str, tier: Tier, attempts: Attempts
+):
     """By a limit for each file; what goes in without it, test_enemy.py has seen.
 
     Shown without a user namespace: with one, runc needs CAP_SYS_RESOURCE to set that limit, which a
@@ -109,9 +116,10 @@ def test_a_node_can_limit_the_termination_file(kubectl: Kubectl, image: str, att
     base["process"]["rlimits"] = [limit]
     file = paths.here().etc / "base-spec.json"
     file.write_text(json.dumps(base), encoding="utf-8")
-    changed = node_with(kubectl, RUNC, f'{RUNC}\n    base_runtime_spec = "{file}"')
+    line, spec = RUNTIMES[tier.name]
+    changed = node_with(kubectl, line, f'{line}\n    base_runtime_spec = "{file}"')
     with changed, unfenced(kubectl, image) as free:
-        free.start("filling", OVERFLOW, {})
+        free.start("filling", OVERFLOW, {}, **spec)
         wait_for(lambda: free.status("filling").get("phase") == "Failed", 60, "the Pod to fail")
         said = kubectl("logs", "filling", "-n", NAMESPACE)
         pod = kubectl.get("pod", "filling", NAMESPACE)
@@ -122,5 +130,5 @@ def test_a_node_can_limit_the_termination_file(kubectl: Kubectl, image: str, att
     assert 0 < kept <= 64
     attempts.record(
         "writable places", "300 MiB into the termination file, where RLIMIT_FSIZE is 64 MiB",
-        "a Pod", f"'File too large'; {kept} MiB are kept", "300 MiB are kept",
+        f"a Pod ({tier})", f"'File too large'; {kept} MiB are kept", "300 MiB are kept",
     )  # fmt: skip

@@ -42,7 +42,14 @@ class Unfenced:
     admin: Kubectl
     image: str
 
-    def start(self, name: str, code: str, targets: Targets, folder: str = "") -> None:
+    def start(
+        self,
+        name: str,
+        code: str,
+        targets: Targets,
+        folder: str = "",
+        **spec: Any,  # noqa: ANN401
+    ) -> None:
         """Run a program in a Pod, which may read a folder of the node as `/inputs/tree`."""
         tree = {"name": "tree", "hostPath": {"path": folder}}
         mount = {"name": "tree", "mountPath": "/inputs/tree", "readOnly": True}
@@ -67,6 +74,7 @@ class Unfenced:
                     "terminationGracePeriodSeconds": 1,
                     "containers": [container],
                     "volumes": [tree] if folder else [],
+                    **spec,
                 },
             }
         )
