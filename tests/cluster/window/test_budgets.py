@@ -11,10 +11,10 @@ from agents import Agents, Controller, changed_policy, condition
 from anchorhold import names
 from attempts import Attempts
 from bed.api import Api, administrator, bearer
-from bed.installation import CLUSTER, GATEWAY, SYSTEM, Installation
+from bed.installation import GATEWAY, SYSTEM, Installation
 from bed.kube import Document, Kubectl, RefusedError, wait_for
 from tenants import Tenants, wide_policy
-from window import ASK, MODEL
+from window import ASK, MODEL, world_log
 
 TENANT = "team-budget"
 # A policy whose day nobody has used before.
@@ -75,13 +75,7 @@ def usage(run: Document) -> dict[str, Any]:
 
 def turns_since(place: int) -> int:
     """How many turns arrived in the world."""
-    found = (CLUSTER / "log" / "world.log").read_text(encoding="utf-8").splitlines()[place:]
-    return len([line for line in found if '"POST /v1/chat/completions' in line])
-
-
-def place() -> int:
-    """Where the world's log ends now."""
-    return len((CLUSTER / "log" / "world.log").read_text(encoding="utf-8").splitlines())
+    return len([line for line in world_log()[place:] if '"POST /v1/chat/completions' in line])
 
 
 def answers(window: Agents, run: str) -> list[str]:
@@ -92,7 +86,7 @@ def answers(window: Agents, run: str) -> list[str]:
 @pytest.mark.parametrize("ending", [WAITS, GIVES_UP])
 def test_a_run_that_spent_its_budget_ends(window: Agents, ending: str, attempts: Attempts):
     """Whether its agent gives up or not; the record is kept, and the Pod goes."""
-    before = place()
+    before = len(world_log())
 
     run = window.end(name := window.submit(talk(ending), egress=egress(requests=5)))
 
@@ -135,7 +129,7 @@ def test_a_run_within_its_budget_completes_and_its_usage_is_on_record(window: Ag
 
 def test_tokens_are_counted_as_the_model_reports_them(window: Agents):
     """42 a turn, of 100."""
-    before = place()
+    before = len(world_log())
 
     run = window.end(name := window.submit(talk(pause=1), egress=egress(tokens=100)))
 
@@ -173,7 +167,7 @@ def test_a_policy_that_is_tightened_bites_at_once(
 
 def test_a_new_gateway_gives_out_no_fresh_budget(window: Agents, kubectl: Kubectl):
     """A step of two at most is lost, and one request whose answer nobody waited for."""
-    before = place()
+    before = len(world_log())
     run = window.running(talk(pause=0.3), egress=egress(requests=40), activeDeadlineSeconds=200)
     wait_for(lambda: answers(window, run).count("200") >= 10, 60, "some answers")
 
@@ -186,7 +180,7 @@ def test_a_new_gateway_gives_out_no_fresh_budget(window: Agents, kubectl: Kubect
 
 def test_a_day_of_a_policy_holds_across_its_runs(tenants: Tenants, kubectl: Kubectl):
     """And across a restart of the gateway."""
-    before = place()
+    before = len(world_log())
     other = tenant(tenants, OTHER, dailyBudget={"requests": 5})
     first = other.end(other.submit(THREE_TURNS, egress=egress()))
     assert condition(first)["reason"] == "Completed", first["status"]

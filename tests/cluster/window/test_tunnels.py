@@ -14,6 +14,7 @@ from bed.installation import CHECKOUT, CLUSTER, GATEWAY, Installation
 from bed.kube import Document, Kubectl, wait_for
 from onenode import repository, settings
 from tenants import Tenants, wide_policy
+from window import requests_since, world_log
 
 TENANT = "team-tunnels"
 GOOD = settings.WORLD_TLS[0][0]
@@ -112,11 +113,6 @@ def windowed(gateway: Installation, tenants: Tenants, image: str, programs: str)
     return tenants.onboard(TENANT, TENANT)
 
 
-def world_log() -> list[str]:
-    """What the world wrote down."""
-    return (CLUSTER / "log" / "world.log").read_text(encoding="utf-8").splitlines()
-
-
 def came_by_tls(place: int) -> list[str]:
     """Who came to a server of the world that speaks TLS, from a place in its log on."""
     return [line for line in world_log()[place:] if " connected to " in line and ":443" in line]
@@ -208,7 +204,7 @@ tell(
     assert found["path"] == [403, "method-or-path-not-allowed"]
     assert found["git"] == [0, repository.README]
     assert "certificate verify failed" in found["stranger"][1]
-    requests = [line for line in world_log()[before:] if ' HTTP/1.1" ' in line]
+    requests = requests_since(before)
     assert not [line for line in requests if "/v2" in line]
     assert all(line.endswith("for files.test") for line in requests)
 
