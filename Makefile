@@ -104,7 +104,7 @@ bench: env envoy ## what the gateway adds to a request, as ratios in one run
 cluster-test: env cluster wheels envoy sdks ## runs, refusals, rights, both ways to install, on the real node
 	$(VENV)/python -m pytest --timeout 400 -m 'not long and not work' tests/cluster
 
-long: env cluster wheels ## what takes over half an hour: changes that bite, tenancy, fairness, gVisor under attack
+long: env cluster wheels envoy sdks ## what takes over half an hour: changes that bite, tenancy, fairness, gVisor under attack
 	$(VENV)/python -m pytest --timeout 400 -m long tests/cluster
 
 prove: env cluster wheels envoy ## attack every claim on the node, in both isolation tiers; reports in .cluster/log

@@ -221,10 +221,11 @@ def make_grant(
     policies: Sequence[BoundPolicy] = (),
     config_maps: Mapping[str, ConfigMapFacts] | None = None,
     skills: Skills | None = None,
+    site: Site = SITE,
 ) -> Grant:
     """What `evaluate` grants; nothing else makes a Grant, a test neither."""
     bound = policies or read_policies()
-    verdict = evaluate(request or make_request(), bound, config_maps or {}, skills or {}, SITE)
+    verdict = evaluate(request or make_request(), bound, config_maps or {}, skills or {}, site)
     assert isinstance(verdict, Grant), verdict
     return verdict
 
@@ -232,7 +233,7 @@ def make_grant(
 # What `make_pod` carries: the record that a cell of `make_run` under `make_policy` really has.
 RECORD = {
     "policies": [{"name": "default", "uid": "policy-uid", "generation": 1}],
-    "effective": make_grant().effective.model_dump(mode="json"),
+    "effective": make_grant().effective.model_dump(mode="json", exclude_none=True),
 }
 
 

@@ -28,7 +28,8 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    asyncio.run(operate(client.Server.in_cluster(os.environ), site(os.environ), endpoints.PORT))
+    installed = site(os.environ, Path(names.AUTHORITY_DIRECTORY))
+    asyncio.run(operate(client.Server.in_cluster(os.environ), installed, endpoints.PORT))
 
 
 def clock() -> datetime:
@@ -36,14 +37,16 @@ def clock() -> datetime:
     return datetime.now(UTC)  # noqa: TID251  # the one place
 
 
-def site(environment: Mapping[str, str]) -> Site:
+def site(environment: Mapping[str, str], authority: Path) -> Site:
     """What the chart says of this installation. Raises KeyError for what it does not say."""
     service = names.CANARY.upper().replace("-", "_")
     canary = f"{environment[f'{service}_SERVICE_HOST']}:{environment[f'{service}_SERVICE_PORT']}"
     closed = tuple(environment["ANCHORHOLD_CLOSED"].split())
     profile = environment["ANCHORHOLD_SECCOMP_PROFILE"]
     gateways = int(environment["ANCHORHOLD_GATEWAYS"])
-    return Site(environment["ANCHORHOLD_IMAGE"], canary, closed, profile, gateways)
+    file = authority / names.AUTHORITY_CERTIFICATE
+    trusted = file.read_text(encoding="ascii") if file.exists() else ""
+    return Site(environment["ANCHORHOLD_IMAGE"], canary, closed, profile, gateways, trusted)
 
 
 def signing_key() -> bytes:

@@ -12,6 +12,7 @@ POLICY_NAMESPACE = "anchorhold-policies"
 CONTROLLER = "anchorhold-controller"
 CANARY = "anchorhold-canary"
 GATEWAY_NAMESPACE = "anchorhold-gateway"
+GATEWAY_ACCOUNT = "anchorhold-gateway"
 # The StatefulSet; each of its Pods has a Service of the Pod's own name.
 GATEWAY = "gateway"
 GATEWAY_PORT = 8080
@@ -66,9 +67,17 @@ SIGNING_KEY = "anchorhold-signing-key"
 KEYS_DIRECTORY = "/run/anchorhold/keys"
 CURRENT_KEY, PREVIOUS_KEY = "current", "previous"
 
+# The authority that signs what agents see in tunnels of the mode Intercept: a Secret of this name
+# for the gateway, and a ConfigMap with its certificate alone for the controller.
+AUTHORITY = "anchorhold-intercept"
+AUTHORITY_DIRECTORY = "/run/anchorhold/authority"
+AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "tls.crt", "tls.key"
+
 # Inside a cell.
 TASK_DIRECTORY = "/run/anchorhold"
 TASK_KEY = "task"
+# Beside the task, where a rule is to be read: what the agent's programs are told to trust.
+CELL_AUTHORITY = "gateway-ca.crt"
 INPUTS_DIRECTORY = "/inputs"
 SKILLS_DIRECTORY = "/skills"
 SKILLS_INDEX = "INDEX.md"

@@ -84,10 +84,15 @@ class Installation:
             "reachable[0]": f"{good}/32",
             "nameServers[0]": settings.NAME_SERVER[0],
             "certificateAuthorities": authorities,
+            "intercept": "true",
             # The node has two processors for everything.
             "resources.cpu": "150m",
         }
-        self.controller(**{f"gateway.{key}": value for key, value in values.items()})
+        served = {
+            "apiServer.cidrs[0]": f"{settings.FIRST_SERVICE}/32",
+            "apiServer.cidrs[1]": f"{settings.NODE_ADDRESS}/32",
+        }
+        self.controller(**{f"gateway.{key}": value for key, value in values.items()}, **served)
         words = ("rollout", "status", "statefulset/gateway", "--timeout=120s")
         self.kubectl("--namespace", GATEWAY, *words)
 
@@ -95,6 +100,7 @@ class Installation:
         self, namespace: str, *policies: str, authors: tuple[str, ...] = (), **values: str
     ) -> None:
         """Onboard a namespace under policies that exist, for authors that are users."""
+        self.kubectl.until_not_going(namespace)
         values["namespace.name"] = namespace
         values |= {f"policies[{place}]": name for place, name in enumerate(policies)}
         for place, author in enumerate(authors):

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 Document = dict[str, Any]
 T = TypeVar("T")
+SECONDS = 120
 
 
 class RefusedError(AssertionError):
@@ -73,6 +74,23 @@ class Kubectl:
         """All objects of a kind."""
         where = ["-n", namespace] if namespace else ["-A"]
         return list(json.loads(self("get", kind, *where, "-o", "json", *arguments))["items"])
+
+    def namespace(self, name: str, **labels: str) -> None:
+        """Make a namespace that Pods can be created in."""
+        self.until_not_going(name)
+        metadata = {"name": name, "labels": labels}
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        account = ("serviceaccount", "default", name)
+        wait_for(lambda: self.get(*account), SECONDS, f"the account of the Pods of {name}")
+
+    def until_not_going(self, namespace: str) -> None:
+        """Return once no namespace of that name is on its way out: whoever was before left it."""
+
+        def is_going() -> bool:
+            found = self.get("namespace", namespace)
+            return found is not None and "deletionTimestamp" in found["metadata"]
+
+        wait_for(lambda: not is_going(), SECONDS, f"the namespace {namespace} to be gone")
 
     def delete(self, kind: str, name: str, namespace: str = "", *arguments: str) -> None:
         """Delete an object, if it is there."""

@@ -10,6 +10,7 @@ import asyncio
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -26,14 +27,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "gateway"))
 
-from anchorhold.gateway import decider, envoy
+from anchorhold.gateway import decider
 from anchorhold.gateway.addresses import networks
 from anchorhold.gateway.decision import Cell, Judge
+from anchorhold.gateway.envoy import configuration
 from anchorhold.gateway.resolver import Resolver, name_servers
+from anchorhold.gateway.usage.books import Books
+from anchorhold.gateway.usage.shelf import Shelf
 from anchorhold.policy import identity
 from bed.kube import wait_for
+from bed.paper import Paper
 from conftest import answers, isolate
-from gatebed import CELLS, ENVOY, GOOD, KEY, UID, rule
+from gatebed import CELLS, ENVOY, GOOD, KEY, MIDDAY, UID, rule
 from onenode import pki, settings, world
 from onenode.nameserver import NameServer
 
@@ -42,19 +47,36 @@ PATH = "/v1/x"
 TOKEN = identity.token(KEY, UID.format(0))
 
 
-def judge() -> Judge:
+# What is asked, a transfer, and a connection that stays open and says nothing.
+PATHS = ["/v1/**", "/bytes/*", "/websocket"]
+MEBIBYTES, STREAMS = 200, 2_000
+OPEN = (
+    "GET {path} HTTP/1.1\r\nHost: model.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+)
+
+
+def judge() -> tuple[Judge, Books]:
     """One run with eight rules, the last of which is the one that counts."""
     others = [rule(name=f"other-{n}", host=f"other-{n}.test") for n in range(7)]
     cell = Cell(
-        "team-a/run", UID.format(0), CELLS[0], ("small",), (*others, rule()), suspended=False
+        "team-a/run",
+        UID.format(0),
+        CELLS[0],
+        ("small",),
+        (*others, rule(paths=PATHS)),
+        suspended=False,
     )
     resolver = Resolver(name_servers([settings.NAME_SERVER[0]]), networks(f"{GOOD}/32"))
-    return Judge(lambda: [KEY], {cell.uid: cell}.get, {}.get, resolver.resolve)
+    cells = {cell.uid: cell}
+    books = Books(Shelf(Paper(), 1, cells.get, lambda: MIDDAY))
+    return Judge(lambda: [KEY], cells.get, {}.get, resolver.resolve, books.reserve), books
 
 
 async def decide(socket: str) -> None:
     """The decider as a process of its own."""
-    await (await decider.serve(judge(), socket)).wait_for_termination()
+    serving = await decider.serve(*judge(), lambda _: None, socket)
+    await serving.wait_for_termination()
 
 
 def upstream(folder: Path) -> None:
@@ -133,11 +155,44 @@ def row(what: str, direct: list[float], gateway: list[float]) -> str:
     return "| ".join(found) + "|"
 
 
+def bulk(connect: Callable[[], http.client.HTTPConnection], path: str) -> float:
+    """MiB a second in one transfer."""
+    begun = time.perf_counter()
+    with closing(connect()) as connection:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
+        response = connection.getresponse()
+        while response.read(1 << 16):
+            pass
+    return MEBIBYTES / (time.perf_counter() - begun)
+
+
+def kibibytes(pid: int) -> int:
+    """What a process has in memory."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def idle(moving: int) -> float:
+    """KiB that each of many open and silent streams takes of Envoy."""
+    before, opened = kibibytes(moving), []
+    try:
+        for _ in range(STREAMS):
+            opened.append(socket.create_connection((CELLS[0], 8080)))
+            opened[-1].sendall(OPEN.format(path="/model.test/websocket").encode())
+            assert b" 101 " in opened[-1].recv(4096).split(b"\r\n")[0]
+        return (kibibytes(moving) - before) / STREAMS
+    finally:
+        for each in opened:
+            each.close()
+
+
 @contextmanager
 def bed(folder: Path) -> Iterator[tuple[int, int]]:
     """Everything, running: the processes of Envoy and of the decider."""
     pki.create(folder / "pki")
-    config = envoy.bootstrap(networks(f"{GOOD}/32"), str(folder / "pki" / "ca.crt"), str(folder))
+    config = configuration.bootstrap(
+        networks(f"{GOOD}/32"), str(folder / "pki" / "ca.crt"), str(folder)
+    )
     (folder / "envoy.json").write_text(json.dumps(config), encoding="ascii")
     ours = f"{folder}/decider.sock"
     with (
@@ -154,6 +209,8 @@ def bed(folder: Path) -> Iterator[tuple[int, int]]:
 def main() -> None:
     """Start everything, measure, and print."""
     isolate()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory() as name, bed(Path(name)) as processes:
         authorities = Path(name) / "pki" / "ca.crt"
         print("| connections | p50 ms | p99 ms |\n| --- | --- | --- |")
@@ -165,6 +222,13 @@ def main() -> None:
             print(row(str(connections), direct, gateway))
             moving, deciding = (1000 * each / (REQUESTS + WARM * connections) for each in used)
             print(f"CPU per request: Envoy {moving:.2f} ms, decider {deciding:.2f} ms")
+        path = f"/bytes/{MEBIBYTES << 20}"
+        direct, gateway = (
+            bulk(lambda: directly(authorities), path),
+            bulk(through, f"/model.test{path}"),
+        )
+        print(f"bulk: {direct:.0f} → {gateway:.0f} MiB/s (x{gateway / direct:.2f})")
+        print(f"{STREAMS} open streams: {idle(processes[0]):.0f} KiB of Envoy's memory for each")
 
 
 if __name__ == "__main__":

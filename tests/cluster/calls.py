@@ -164,9 +164,7 @@ def unfiltered(admin: Kubectl, image: str) -> dict[str, str]:
         "metadata": {"name": "unfiltered", "namespace": NAMESPACE},
         "spec": {"restartPolicy": "Never", "hostUsers": False, "containers": [container]},
     }
-    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    account = ("get", "serviceaccount", "default", "-n", NAMESPACE)
-    wait_for(lambda: admin.run(*account).returncode == 0, 60, "the account of its Pods")
+    admin.namespace(NAMESPACE)
     try:
         admin.create(pod)
         return dict(json.loads(wait_for(partial(result, admin), 60, "the Pod's end")))

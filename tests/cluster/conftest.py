@@ -93,8 +93,7 @@ def author(kubectl: Kubectl, tenant: str) -> Kubectl:  # onboards the author
 def half_made(kubectl: Kubectl, bed: Installation) -> Iterator[None]:  # installs
     """Two namespaces that nobody onboarded properly."""
     for name, labels in LABELS.items():
-        metadata = {"name": name, "labels": labels}
-        kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        kubectl.namespace(name, **labels)
     yield
     for name in LABELS:
         kubectl.delete("namespace", name, "", "--wait=false")

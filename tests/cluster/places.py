@@ -97,6 +97,8 @@ FIRST_REFUSED = (
     "a cell on any node that it likes",
     "a run that is gone too soon",
     "a run that is given a finalizer",
+    "a run with a budget of more tokens than the policy's",
+    "a name of a Pod that the gateway writes",
     "a run that reads what its author may not",
     "a NetworkPolicy that lets something in",
     "a shell in a cell",
@@ -121,6 +123,7 @@ class Places:
             "writer": api.acting_as(WRITER, everybody),
             # With a token of its own, and nothing else.
             "controller": bearer(kubectl, names.SYSTEM_NAMESPACE, names.CONTROLLER),
+            "gateway": bearer(kubectl, names.GATEWAY_NAMESPACE, names.GATEWAY_ACCOUNT),
         }
 
     def namespace(self, place: str) -> str:
@@ -189,7 +192,7 @@ class Places:
             for name in admission:
                 self.admin.apply(binding(name, namespace))
         cell = self.namespace("cell")
-        self.admin.apply(role_binding("cluster-admin", cell, controller()))
+        self.admin.apply(role_binding("cluster-admin", cell, controller(), gateway()))
         self.admin.create(twin("networkpolicy-deny").posted(cell))
         opens = twin("networkpolicy").posted(cell)
         opens["metadata"]["name"] = CELL
@@ -301,6 +304,14 @@ def controller() -> Document:
     }
 
 
+def gateway() -> Document:
+    return {
+        "kind": "ServiceAccount",
+        "name": names.GATEWAY_ACCOUNT,
+        "namespace": names.GATEWAY_NAMESPACE,
+    }
+
+
 def user(name: str) -> Document:
     return {"kind": "User", "name": name}
 
@@ -345,6 +356,7 @@ def scaffold(namespace: str) -> Iterator[Document]:
     yield role_binding(NEWCOMER, namespace, user(NEWCOMER), kind="Role")
     yield role_binding("anchorhold-author", namespace, user(AUTHOR), user(LONG_NAMED))
     yield role_binding(f"{names.CONTROLLER}-tenant", namespace, controller())
+    yield role_binding(f"{names.GATEWAY_ACCOUNT}-tenant", namespace, gateway())
 
 
 def role_binding(

@@ -25,15 +25,22 @@ def test_bad_input_is_refused_at_once(agents: Agents, kubectl: Kubectl, row: dic
 
 
 RULE = {"name": "model", "host": "model.test", "methods": ["GET"], "paths": ["/"]}
+TUNNEL = {"name": "code", "host": "code.test", "mode": "Connect"}
 KEY = {"secretName": "model", "key": "key"}
-ASKED = {"rules": [{"name": "model"}]}
+
+
+def without(mode: str, field: str) -> Document:
+    """A rule of this mode that lacks a field."""
+    return {name: value for name, value in {**RULE, "mode": mode}.items() if name != field}
+
+
 # What is given, and what is said to it.
-NOT_OF_A_RUN: list[tuple[Document, str]] = [
-    *(({"egress": {**ASKED, field: {}}}, says) for field, says in egress.RESERVED_ASKED.items()),
-]
 NOT_OF_A_POLICY: list[tuple[Document, str]] = [
     *(({field: {}}, says) for field, says in RESERVED_POLICY.items()),
-    *(({"egress": {field: {}}}, says) for field, says in egress.RESERVED_EGRESS.items()),
+    (
+        {"egress": {"budget": {"tokens": 0}}},
+        "spec.egress.budget.tokens in body should be greater than or equal to 1",
+    ),
     *(
         ({"egress": {"rules": [{**RULE, field: {}}]}}, says)
         for field, says in egress.RESERVED_RULE.items()
@@ -47,21 +54,23 @@ NOT_OF_A_POLICY: list[tuple[Document, str]] = [
         "must not be a header that HTTP or the gateway is controlled by",
     ),
     *(
-        ({"egress": {"rules": [{**RULE, "mode": mode}]}}, "`mode` must be 'Reverse'")
-        for mode in ("Connect", "Intercept")
+        ({"egress": {"rules": [{**TUNNEL, **given}]}}, egress.NOT_IN_A_TUNNEL[field])
+        for field, given in (
+            ("methods", {"methods": ["GET"]}),
+            ("paths", {"paths": ["/"]}),
+            ("credential", {"credential": KEY}),
+        )
+    ),
+    *(
+        ({"egress": {"rules": [without(mode, field)]}}, says)
+        for mode in ("Reverse", "Intercept")
+        for field, says in egress.NEEDED_OUTSIDE.items()
+    ),
+    (
+        {"egress": {"rules": [{**RULE, "mode": "Intercept", "host": "*.model.test"}]}},
+        "`host` must have no '*' where `mode` is 'Intercept'",
     ),
 ]
-
-
-@pytest.mark.parametrize(("given", "says"), NOT_OF_A_RUN, ids=str)
-def test_a_field_of_a_run_that_nothing_enforces_is_refused(
-    agents: Agents, given: Document, says: str
-):
-    """Nothing is accepted that would be ignored."""
-    with pytest.raises(RefusedError) as refusal:
-        agents.submit(**given)
-
-    assert says in str(refusal.value)
 
 
 def test_an_input_from_another_run_is_refused(agents: Agents):
@@ -89,7 +98,9 @@ def test_a_policy_with_a_rule_of_the_gateway_is_taken(kubectl: Kubectl, tenant: 
     """The control: what is refused above is refused for the field that was added."""
     policy = kubectl.get("agentpolicy", tenant, "anchorhold-policies")
     assert policy is not None
-    policy["spec"]["egress"] = {"rules": [{**RULE, "credential": KEY}]}
+    read = {**RULE, "name": "read", "mode": "Intercept", "credential": KEY}
+    wide = {**TUNNEL, "name": "wide", "host": "*.code.test"}
+    policy["spec"]["egress"] = {"rules": [{**RULE, "credential": KEY}, read, TUNNEL, wide]}
 
     kubectl("replace", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(policy))
 

@@ -160,6 +160,7 @@ def other_class(kubectl: Kubectl) -> Iterator[str]:
     kubectl.delete("runtimeclass", OTHER)
 
 
+@pytest.mark.long
 def test_a_policy_that_exchanges_the_wall_ends_what_runs(
     place: Agents, gvisor: str, other_class: str
 ):

@@ -180,6 +180,7 @@ def test_no_agent_starts_while_nobody_enforces_the_fence(
 
 
 @pytest.mark.parametrize("walled", [True, False], ids=["with its wall", "without it"])
+@pytest.mark.long
 def test_a_cell_that_is_posted_while_there_is_no_controller_starts(
     walled: bool,  # noqa: FBT001
     agents: Agents,

@@ -137,8 +137,8 @@ def impersonation(api: Api, resource: str) -> Answer:
 @pytest.fixture(scope="module")
 def holder(kubectl: Kubectl, tenant: str) -> Iterator[Holder]:
     """The controller's token, and a namespace whose tenant release is gone."""
+    kubectl.namespace(LEFT)
     for document in (
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": LEFT}},
         role_binding(f"{names.CONTROLLER}-ending", LEFT, controller()),
         {
             "apiVersion": "v1",

@@ -43,7 +43,7 @@ def test_a_run_that_leaves_all_out_gets_the_policys_defaults(agents: Agents):
     assert effective == {
         "image": agents.image, "activeDeadlineSeconds": 200, "cpu": "100m", "memory": "64Mi",
         "workspace": "64Mi", "isolation": "UserNamespace", "runtimeClassName": "",
-        "seccomp": profile.NAME, "inputs": [], "skills": [],
+        "seccomp": profile.NAME, "inputs": [], "skills": [], "rules": [],
     }  # fmt: skip
 
 
@@ -69,6 +69,17 @@ def test_a_run_that_outlives_its_deadline_is_ended(agents: Agents):
 
     assert condition(run)["reason"] == "DeadlineExceeded"
     assert "exitCode" not in run["status"]
+
+
+def test_a_deadline_that_is_over_before_the_agent_starts_is_told_as_that(agents: Agents):
+    """The netgate alone needs more: whoever reads the record looks for no fault of the node."""
+    name = agents.submit(SLEEP, activeDeadlineSeconds=2, resources={"cpu": "10m"})
+
+    run = agents.end(name)
+
+    assert condition(run)["reason"] == "DeadlineExceeded"
+    assert condition(run)["message"].startswith("the agent never started")
+    assert "startTime" not in run["status"]
 
 
 @both_tiers

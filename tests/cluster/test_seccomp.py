@@ -160,6 +160,7 @@ def runs_with_default(agents: Agents) -> bool:
     return bool(run["status"]["effective"]["seccomp"] == "RuntimeDefault")
 
 
+@pytest.mark.long
 def test_tightening_the_profile_ends_what_runs_without_it(agents: Agents, kubectl: Kubectl):
     """Loosening it ends nothing."""
     with changed_policy(kubectl, agents.namespace, {"seccomp": "RuntimeDefault"}):

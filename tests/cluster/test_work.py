@@ -57,9 +57,7 @@ def place(bed: Installation, tenants: Tenants) -> Iterator[Agents]:
     written["spec"]["limits"] |= limits
     tenants.policy(written)
     tenants.image = image
-    bed.kubectl.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": calls.NAMESPACE}}
-    )
+    bed.kubectl.namespace(calls.NAMESPACE)
     agents = tenants.onboard(TENANT, TENANT)
     yield agents
     agents.remove_all()

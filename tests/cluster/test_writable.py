@@ -4,22 +4,17 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-import yaml
 
 import onnode
 from agents import Agents
 from attempts import Attempts
 from bed.kube import Kubectl, wait_for
 from onenode import node, paths
-from tiers import OWN_KERNEL, Tier
+from tiers import WRITABLE, Tier
 from unfenced import NAMESPACE, unfenced
 
-# The places of gVisor's kernel are not listed yet.
-pytestmark = [OWN_KERNEL, pytest.mark.usefixtures("tier")]
-LIST = yaml.safe_load((Path(__file__).parent / "writable.yaml").read_text(encoding="utf-8"))
 LOOK = """
 import json, writable
 print(json.dumps({path: writable.sized(path) for path in writable.places()}))
@@ -29,7 +24,11 @@ FILL = "import disk_bomb; disk_bomb.by_bytes('/declared/fill', 200)"
 QUICK = {"cpu": "500m", "memory": "128Mi"}
 OVERFLOW = "import disk_bomb as d, os; d.by_bytes(os.environ['ANCHORHOLD_RESULT'], 300)"
 IGNORED = "ignore_image_defined_volumes = {}"
-RUNC = 'runtime_type = "io.containerd.runc.v2"'
+# Tier -> the runtime of its cells, as the node's settings name it, and as a Pod asks for it.
+RUNTIMES = {
+    "user-namespace": ('runtime_type = "io.containerd.runc.v2"', {}),
+    "gvisor": ('runtime_type = "io.containerd.runsc.v1"', {"runtimeClassName": "gvisor"}),
+}
 
 
 def test_every_place_that_a_cell_can_write_is_known(
@@ -38,20 +37,21 @@ def test_every_place_that_a_cell_can_write_is_known(
     """Found by trying every file and every folder that there is."""
     found = hostile.shown(LOOK, resources=QUICK)
 
-    assert sorted(found) == sorted(row["path"] for row in LIST)
-    for row in (row for row in LIST if row["keeps"] != "nothing"):
+    assert sorted(found) == sorted(tier.places)
+    for row in (row for row in WRITABLE[tier.name] if row["keeps"] != "nothing"):
         attempts.record(
             "writable places", f"write to {row['path']}", f"a cell ({tier})",
             f"works; bytes: {row['bytes']}; files: {row['files']}", row.get("setting", "-"),
         )  # fmt: skip
 
 
-def test_what_no_limit_of_a_cell_reaches_is_said_with_what_would():
+@pytest.mark.parametrize("rows", WRITABLE.values(), ids=WRITABLE)
+def test_what_no_limit_of_a_cell_reaches_is_said_with_what_would(rows: list[dict[str, str]]):
     """Nobody is left alone with a place that anybody can fill."""
-    unsized = {row["path"] for row in LIST if "nothing" in (row.get("bytes"), row.get("files"))}
+    unsized = {row["path"] for row in rows if "nothing" in (row.get("bytes"), row.get("files"))}
 
     assert unsized == {"/workspace", "/dev/termination-log"}
-    assert unsized == {row["path"] for row in LIST if row.get("setting")}
+    assert unsized == {row["path"] for row in rows if row.get("setting")}
 
 
 def test_a_volume_that_an_image_declares_adds_none(
@@ -60,7 +60,7 @@ def test_a_volume_that_an_image_declares_adds_none(
     """Where the runtime is told to ignore it: a setting of the node."""
     found = hostile.shown(LOOK, image=image_with_volume, resources=QUICK)
 
-    assert sorted(found) == sorted(row["path"] for row in LIST)
+    assert sorted(found) == sorted(tier.places)
 
 
 @contextmanager
@@ -86,6 +86,7 @@ def reconfigure(kubectl: Kubectl, before: str, after: str) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_node_that_makes_such_volumes_sets_no_limit_to_them(
     kubectl: Kubectl, hostile: Agents, image_with_volume: str, tier: Tier, attempts: Attempts
 ):
@@ -93,14 +94,17 @@ def test_a_node_that_makes_such_volumes_sets_no_limit_to_them(
     with node_with(kubectl, IGNORED.format("true"), IGNORED.format("false")):
         found = hostile.shown(LOOK + FILL, image=image_with_volume, resources=QUICK)
 
-    assert set(found) - {row["path"] for row in LIST} == {"/declared"}
+    assert set(found) - tier.places == {"/declared"}
     attempts.record(
         "writable places", "a VOLUME that the image declares", f"a cell ({tier})",
         "does not exist", "takes 200 MiB in a cell with a limit of 128",
     )  # fmt: skip
 
 
-def test_a_node_can_limit_the_termination_file(kubectl: Kubectl, image: str, attempts: Attempts):
+@pytest.mark.usefixtures("gvisor")
+def test_a_node_can_limit_the_termination_file(
+    kubectl: Kubectl, image: str, tier: Tier, attempts: Attempts
+):
     """By a limit for each file; what goes in without it, test_enemy.py has seen.
 
     Shown without a user namespace: with one, runc needs CAP_SYS_RESOURCE to set that limit, which a
@@ -112,9 +116,10 @@ def test_a_node_can_limit_the_termination_file(kubectl: Kubectl, image: str, att
     base["process"]["rlimits"] = [limit]
     file = paths.here().etc / "base-spec.json"
     file.write_text(json.dumps(base), encoding="utf-8")
-    changed = node_with(kubectl, RUNC, f'{RUNC}\n    base_runtime_spec = "{file}"')
+    line, spec = RUNTIMES[tier.name]
+    changed = node_with(kubectl, line, f'{line}\n    base_runtime_spec = "{file}"')
     with changed, unfenced(kubectl, image) as free:
-        free.start("filling", OVERFLOW, {})
+        free.start("filling", OVERFLOW, {}, **spec)
         wait_for(lambda: free.status("filling").get("phase") == "Failed", 60, "the Pod to fail")
         said = kubectl("logs", "filling", "-n", NAMESPACE)
         pod = kubectl.get("pod", "filling", NAMESPACE)
@@ -125,5 +130,5 @@ def test_a_node_can_limit_the_termination_file(kubectl: Kubectl, image: str, att
     assert 0 < kept <= 64
     attempts.record(
         "writable places", "300 MiB into the termination file, where RLIMIT_FSIZE is 64 MiB",
-        "a Pod", f"'File too large'; {kept} MiB are kept", "300 MiB are kept",
+        f"a Pod ({tier})", f"'File too large'; {kept} MiB are kept", "300 MiB are kept",
     )  # fmt: skip

@@ -1,11 +1,17 @@
 """The isolation tiers: each hostile test runs in every one of them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-import pytest
+import yaml
 
 from bed.kube import Document
 from tenants import unavailable, wide_policy
+
+# Tier -> every place that one of its cells can write.
+WRITABLE: dict[str, list[dict[str, str]]] = yaml.safe_load(
+    (Path(__file__).parent / "writable.yaml").read_text(encoding="utf-8")
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,16 @@ class Tier:
         spec["inputs"]["images"] += [{"reference": reference} for reference in unavailable(image)]
         return written
 
+    @property
+    def places(self) -> set[str]:
+        """Every place that a cell can write."""
+        return {row["path"] for row in WRITABLE[self.name]}
+
+    @property
+    def devices(self) -> set[str]:
+        """Of these, whoever writes there writes to nobody."""
+        return {row["path"] for row in WRITABLE[self.name] if row["keeps"] == "nothing"}
+
     def __str__(self) -> str:
         return self.name
 
@@ -42,5 +58,3 @@ TIERS = (
         {"a fork bomb": "OutOfMemory", "filling /dev/shm with more memory": "OutOfMemory"},
     ),
 )
-# For what is told of mounts and files as the node's own kernel has them.
-OWN_KERNEL = pytest.mark.parametrize("tier", TIERS[:1], indirect=True, ids=str, scope="session")

@@ -42,7 +42,14 @@ class Unfenced:
     admin: Kubectl
     image: str
 
-    def start(self, name: str, code: str, targets: Targets, folder: str = "") -> None:
+    def start(
+        self,
+        name: str,
+        code: str,
+        targets: Targets,
+        folder: str = "",
+        **spec: Any,  # noqa: ANN401
+    ) -> None:
         """Run a program in a Pod, which may read a folder of the node as `/inputs/tree`."""
         tree = {"name": "tree", "hostPath": {"path": folder}}
         mount = {"name": "tree", "mountPath": "/inputs/tree", "readOnly": True}
@@ -67,6 +74,7 @@ class Unfenced:
                     "terminationGracePeriodSeconds": 1,
                     "containers": [container],
                     "volumes": [tree] if folder else [],
+                    **spec,
                 },
             }
         )
@@ -110,9 +118,7 @@ class Unfenced:
 @contextmanager
 def unfenced(admin: Kubectl, image: str) -> Iterator[Unfenced]:
     """The namespace, for as long as a block runs."""
-    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    account = ("get", "serviceaccount", "default", "-n", NAMESPACE)
-    wait_for(lambda: admin.run(*account).returncode == 0, 60, "the account of its Pods")
+    admin.namespace(NAMESPACE)
     try:
         yield Unfenced(admin, image)
     finally:

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from anchorhold.gateway import envoy
+import places
 from anchorhold.gateway.addresses import networks
+from anchorhold.gateway.envoy import configuration
 from bed.kube import wait_for
-from gatebed import CELLS, ENVOY, GOOD, KEY, Bed, Decider, Internet
+from gatebed import CELLS, ENVOY, GOOD, KEY, MIDDAY, Bed, Decider, Internet
 from onenode import pki, settings
 from onenode.nameserver import NameServer
 
@@ -45,8 +46,9 @@ def isolate() -> None:
         pytest.fail(f"no network namespace: {os.strerror(ctypes.get_errno())}; this needs root")
     run("ip", "link", "set", "lo", "up")
     theirs = {address for address, _ in (*settings.WORLD_TLS, *settings.WORLD_SERVERS)}
-    for address in sorted({*theirs, *CELLS}):
-        run("ip", "address", "add", f"{address}/32", "dev", "lo")
+    for address in sorted({*theirs, *CELLS, *places.SERVED, places.PUBLIC_6} - places.GIVEN):
+        length = "128" if ":" in address else "32"
+        run("ip", "address", "add", f"{address}/{length}", "dev", "lo")
 
 
 @pytest.fixture(scope="session")
@@ -55,10 +57,12 @@ def internet(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("pki") / "pki"
     pki.create(folder)
     found = Internet(folder / "ca.crt")
-    servers: list[Any] = [found.serve(address, folder) for address in settings.WORLD_TLS]
-    servers.append(NameServer(settings.NAME_SERVER, settings.WORLD_NAMES))
+    others = {*places.SERVED, places.PUBLIC_6} - {address for address, _ in settings.WORLD_TLS}
+    everywhere = (*settings.WORLD_TLS, *((address, 443) for address in others))
+    servers: list[Any] = [found.serve(address, folder) for address in everywhere]
+    servers.append(NameServer(settings.NAME_SERVER, settings.WORLD_NAMES | places.NAMES))
     for server in servers:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
     yield found
     for server in servers:
         server.shutdown()
@@ -71,9 +75,11 @@ def gateway(internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("gateway")
     assert ENVOY.exists(), f"no Envoy at '{ENVOY}': run `make envoy`"
     authorities = str(internet.authorities)
-    config = envoy.bootstrap(networks(f"{GOOD}/32"), authorities, str(folder))
+    config = configuration.bootstrap(networks(f"{GOOD}/32"), authorities, str(folder))
     (folder / "envoy.json").write_text(json.dumps(config), encoding="ascii")
-    beside = Decider(f"{folder}/decider.sock")
+    authority = folder / "authority"
+    pki.authority(authority)
+    beside = Decider(f"{folder}/decider.sock", authority)
     beside.start()
     with (folder / "log").open("wb") as log:
         words = [
@@ -111,6 +117,10 @@ def bed(gateway: Bed) -> Bed:
     gateway.decider.secrets.clear()
     gateway.decider.keys[:] = [KEY]
     gateway.decider.blind = None
+    gateway.decider.minted.clear()
+    gateway.decider.now = MIDDAY
+    gateway.internet.pace = 0.0
+    gateway.decider.forget()
     gateway.internet.visits.clear()
     gateway.internet.requests.clear()
     gateway.internet.heads.clear()

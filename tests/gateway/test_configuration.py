@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from anchorhold.gateway import envoy
 from anchorhold.gateway.addresses import networks
+from anchorhold.gateway.envoy import configuration
 from gatebed import ENVOY
 
 
 @pytest.mark.parametrize("reachable", ["", "10.1.2.0/24", "10.1.2.0/24 fd00:1::/64"])
 def test_envoy_takes_its_configuration(reachable: str, tmp_path: Path):
-    config = envoy.bootstrap(
+    config = configuration.bootstrap(
         networks(reachable), "/etc/ssl/certs/ca-certificates.crt", str(tmp_path)
     )
     (tmp_path / "envoy.json").write_text(json.dumps(config), encoding="ascii")

@@ -305,6 +305,7 @@ TRICKS = {
     "two tokens": (PLAIN + "Authorization: Bearer x\r\n", "401"),
     "two lengths": (POST + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", "400"),
     "a length and chunks": (POST + CHUNKED, "400"),
+    "chunks in HTTP/1.0": ((POST + CHUNKED).replace("HTTP/1.1", "HTTP/1.0"), "400"),
     "an underscore": (PLAIN + "X_Y: z\r\n", "400"),
     "a CONNECT": (GET.replace("GET", "CONNECT").format("model.test:443"), "40"),
 }

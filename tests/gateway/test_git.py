@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from anchorhold.gateway.credentials import Keeping
-from gatebed import Bed, rule
+from gatebed import Bed, rule, tunnelled
 from onenode import world
 
 PASSWORD = base64.b64encode(b"robot:only-the-gateway-has-it").decode()
+# The same host under a name where it asks for none.
+PUBLIC = "a.wild.test"
 READING = [
     {"methods": ["GET"], "paths": ["/acme/repo.git/info/refs"]},
     {"methods": ["POST"], "paths": ["/acme/repo.git/git-upload-pack"]},
@@ -44,6 +46,14 @@ def through(bed: Bed) -> dict[str, str]:
     }
 
 
+def proxied(bed: Bed, authorities: Path) -> dict[str, str]:
+    """What a rule's `env` sets, so that git takes the gateway for its proxy."""
+    return {
+        "https_proxy": f"http://run:{bed.token(0)}@10.244.0.11:8080",
+        "GIT_SSL_CAINFO": str(authorities),
+    }
+
+
 def fill(bare: Path, work: Path) -> None:
     """A repository with one file."""
     git("init", "--quiet", "--bare", "--initial-branch=main", bare)
@@ -57,14 +67,16 @@ def fill(bare: Path, work: Path) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A code host with one repository, which asks for a password."""
+    """A code host with one repository, which asks for a password under one of its names."""
     root = tmp_path / "host"
     bare = root / "acme" / "repo.git"
     fill(bare, tmp_path / "work")
     greet = world.Handler._greet  # noqa: SLF001
 
     def serve(handler: world.Handler) -> None:
-        if handler.headers["Host"] != "files.test":
+        if handler.headers["Host"] == PUBLIC:
+            backend(handler, root)
+        elif handler.headers["Host"] != "files.test":
             greet(handler)
         elif handler.headers.get("Authorization") == f"Basic {PASSWORD}":
             backend(handler, root)
@@ -134,3 +146,30 @@ def test_a_push_needs_a_rule_of_its_own(bed: Bed, repository: Path, tmp_path: Pa
 
     assert refused == ""
     assert "agent" in git("-C", repository, "branch", "--list", "agent")
+
+
+def test_a_clone_works_through_a_tunnel(bed: Bed, repository: Path, tmp_path: Path):
+    bed.cell(0, tunnelled(host=PUBLIC))
+    way = proxied(bed, bed.internet.authorities)
+
+    git("clone", "--quiet", f"https://{PUBLIC}/acme/repo.git", tmp_path / "got", **way)
+
+    assert (tmp_path / "got" / "README").read_text(encoding="utf-8") == "of the repository\n"
+    with pytest.raises(AssertionError, match="403"):
+        git("clone", "--quiet", "https://files.test/acme/repo.git", tmp_path / "other", **way)
+
+
+def test_a_clone_works_through_a_tunnel_that_is_read_and_a_push_does_not(
+    bed: Bed, repository: Path, tmp_path: Path
+):
+    """With a password that the agent does not have, and by the rules for methods and paths."""
+    allow(bed, *({**reading, "mode": "Intercept"} for reading in READING))
+    way, got = proxied(bed, bed.decider.authority / "tls.crt"), tmp_path / "got"
+
+    git("clone", "--quiet", "https://files.test/acme/repo.git", got, **way)
+    git("-C", got, "commit", "--quiet", "--allow-empty", "-m", "Second")
+    with pytest.raises(AssertionError, match="403"):
+        git("-C", got, "push", "--quiet", "origin", "HEAD:agent", **way)
+
+    assert (got / "README").read_text(encoding="utf-8") == "of the repository\n"
+    assert git("-C", repository, "branch", "--list", "agent") == ""

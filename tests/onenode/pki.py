@@ -28,7 +28,7 @@ _API_NAMES = (
     f"IP:{settings.FIRST_SERVICE},IP:{settings.NODE_ADDRESS}"
 )
 _NODE_NAMES = f"DNS:{settings.NODE_NAME},IP:{settings.NODE_ADDRESS}"
-_WORLD_NAMES = ",".join(f"DNS:{name}" for name in settings.WORLD_NAMES)
+_WORLD_NAMES = ",".join(f"DNS:{name}" for name in (*settings.WORLD_NAMES, "*.places.test"))
 
 IDENTITIES = (
     Identity("world", "/CN=world", _WORLD_NAMES),
@@ -53,6 +53,13 @@ def create(folder: Path) -> None:
         _issue(folder, identity)
         text = json.dumps(kubeconfig(folder, identity.name), indent=1)
         (folder / f"{identity.name}.kubeconfig").write_text(text)
+
+
+def authority(folder: Path) -> None:
+    """Write an authority of its own into an empty folder, as a TLS Secret has it."""
+    folder.mkdir(parents=True, mode=0o700)
+    run("openssl", "req", "-x509", *_EC, "-keyout", "tls.key", "-out", "tls.crt",
+        "-subj", "/CN=anchorhold-intercept", "-days", _DAYS, cwd=folder)  # fmt: skip
 
 
 def _issue(folder: Path, identity: Identity) -> None:

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from onenode import scripted, settings
+from onenode import repository, scripted, settings
 from onenode.nameserver import NameServer
 
 CHUNK = b"x" * 65_536
@@ -32,6 +32,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Logs every connection, so that one without a request counts as a visit too."""
 
     tls: ssl.SSLContext | None = None
+    files = Path("/nonexistent")
 
     def server_bind(self) -> None:
         """Bind, without asking for a name: there is no name server, and the wait is long."""
@@ -58,6 +59,7 @@ class Server(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers any request with the address that it came from, and some with more."""
 
+    server: Server
     protocol_version = "HTTP/1.1"
     # Head and body are two writes: the second would wait for an acknowledgement of the first.
     disable_nagle_algorithm = True
@@ -73,6 +75,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "echo": self._echo,
             "repeat": self._repeat,
             "digest": self._digest,
+            "redirect": self._redirect,
+            "repo.git": self._file,
         }
         if path in scripted.PROTOCOLS and self.command == "POST":
             self._play(scripted.PROTOCOLS[path], json.loads(self.body))
@@ -124,6 +128,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Whoever sent a secret can tell that it arrived, and nobody learns it from this."""
         sent = self.headers.get("Authorization", "").encode()
         self._send(hashlib.sha256(sent).hexdigest().encode())
+
+    def _file(self) -> None:
+        """A file of the repository."""
+        wanted = self.server.files / self.path.partition("?")[0].lstrip("/")
+        if ".." in self.path or not wanted.is_file():
+            self.send_error(404)
+            return
+        self._send(wanted.read_bytes(), "application/octet-stream")
+
+    def _redirect(self) -> None:
+        """Send whoever asks to where the query says."""
+        self.send_response(302)
+        self.send_header("Location", self.path.partition("?")[2])
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _play(self, script: scripted.OpenAI | scripted.Anthropic, asked: dict[str, Any]) -> None:
         if not asked.get("stream"):
@@ -199,6 +218,7 @@ def tls(pki: Path) -> ssl.SSLContext:
 
 def serve(pki: Path) -> None:
     """Serve on every address of the world."""
+    Server.files = repository.create(pki.parent / "world")
     servers: list[socketserver.BaseServer] = [
         Server(address, Handler) for address in settings.WORLD_SERVERS
     ]

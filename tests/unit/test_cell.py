@@ -1,12 +1,13 @@
 """Cells, compared whole with what an auditor reads in tests/golden/."""
 
+import dataclasses
 import json
 
 import pytest
 
 from anchorhold import names
-from anchorhold.cell import environment, metadata, network, pod, task
-from anchorhold.policy import fence, identity
+from anchorhold.cell import environment, metadata, netgate, network, pod, task
+from anchorhold.policy import digest, fence, identity
 from anchorhold.policy.evaluate import ConfigMapFacts
 from anchorhold.policy.grant import Grant
 from anchorhold.policy.window import Window
@@ -15,6 +16,7 @@ from factories import (
     OTHER_UID,
     POD_NAME,
     RULE,
+    SITE,
     UID,
     CheckGolden,
     make_grant,
@@ -132,6 +134,20 @@ def test_the_task_is_this_config_map(check_golden: CheckGolden):
     check_golden("configmap.yaml", task.config_map(full_grant()))
 
 
+def test_a_cell_is_told_whom_to_trust_in_tunnels_where_it_has_one_that_is_read():
+    """Its netgate finds both files as they were granted."""
+    read = {**RULE, "mode": "Intercept"}
+    policies = read_policies(make_policy(egress={"rules": [read]}))
+    asked = make_request(egress={"rules": [{"name": "model"}]})
+    granted = make_grant(asked, policies, site=dataclasses.replace(SITE, authority="PEM"))
+
+    made = task.config_map(granted)
+
+    assert made["data"] == {"task": asked.spec.task, "gateway-ca.crt": "PEM"}
+    files = {name: text.encode() for name, text in made["data"].items()}
+    assert netgate.digests(granted)[names.TASK_DIRECTORY] == digest.of_files(files)
+
+
 def test_a_cell_of_a_run_shows_what_was_granted():
     grant = full_grant()
 
@@ -140,7 +156,7 @@ def test_a_cell_of_a_run_shows_what_was_granted():
     assert annotations[names.GRANT_ANNOTATION] == grant.effective.digest
     assert json.loads(annotations[names.EFFECTIVE_ANNOTATION]) == {
         "policies": [{"name": "default", "uid": "policy-uid", "generation": 1}],
-        "effective": grant.effective.model_dump(mode="json"),
+        "effective": grant.effective.model_dump(mode="json", exclude_none=True),
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from anchorhold import names
 from anchorhold.gateway import __main__ as program
-from anchorhold.gateway import envoy
+from anchorhold.gateway.envoy import configuration
 
 ENVOY = f"gateway.envoyImage=example.com/envoy@{charts.DIGEST}"
 Document = dict[str, Any]
@@ -63,6 +63,29 @@ def test_each_gateway_has_a_service_of_its_own_and_the_controller_knows_how_many
     assert controller_environment(documents)["ANCHORHOLD_GATEWAYS"] == "3"
 
 
+def test_each_gateway_has_a_record_of_the_day_that_outlives_the_release():
+    """And knows which one of how many it is."""
+    documents = rendered("gateway.replicas=2")
+
+    records = charts.of_kind(documents, "ConfigMap")
+    mine = {name: found for name, found in records.items() if name.endswith("-usage")}
+    assert set(mine) == {"gateway-0-usage", "gateway-1-usage"}
+    for record in mine.values():
+        assert record["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+        assert "data" not in record
+    (role,) = (
+        d
+        for d in documents
+        if d["kind"] == "Role"
+        and d["metadata"]["namespace"] == names.GATEWAY_NAMESPACE
+        and d["metadata"]["name"] == names.GATEWAY_ACCOUNT
+    )
+    assert role["rules"][1]["resourceNames"] == sorted(mine)
+    told = {e["name"]: e for e in containers(documents)["decider"]["env"]}
+    assert told["ANCHORHOLD_GATEWAYS"]["value"] == "2"
+    assert told["ANCHORHOLD_POD"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
 def test_the_gateway_is_held_to_what_it_holds_others_to():
     """Restricted, by digest, with limits; nothing is writable but what both share."""
     pod = pod_of(rendered())
@@ -102,7 +125,7 @@ def test_what_is_mounted_is_where_the_code_looks():
     found = containers(rendered("gateway.certificateAuthorities=PEM"))
     mounts = {m["name"]: m["mountPath"] for c in found.values() for m in c["volumeMounts"]}
 
-    assert mounts["shared"] == envoy.FOLDER == program.SOCKET.rpartition("/")[0]
+    assert mounts["shared"] == configuration.FOLDER == program.SOCKET.rpartition("/")[0]
     assert mounts["keys"] == names.KEYS_DIRECTORY
     environment = {e["name"]: e["value"] for e in found["configuration"]["env"]}
     assert environment["ANCHORHOLD_AUTHORITIES"] == f"{mounts['authorities']}/ca.crt"
@@ -115,7 +138,7 @@ def test_the_decider_and_envoy_are_told_the_same_ranges():
     found = containers(rendered("gateway.reachable={10.1.2.0/24,10.1.3.0/24}"))
 
     told = [
-        {e["name"]: e["value"] for e in found[name]["env"]}["ANCHORHOLD_REACHABLE"]
+        {e["name"]: e.get("value") for e in found[name]["env"]}["ANCHORHOLD_REACHABLE"]
         for name in ("configuration", "decider")
     ]
     assert told == ["10.1.2.0/24 10.1.3.0/24"] * 2
@@ -136,13 +159,76 @@ def test_both_namespaces_have_the_same_key_and_it_outlives_the_release():
     assert not charts.of_kind(rendered("gateway.createSigningKey=false"), "Secret")
 
 
+def network(*values: str) -> Document:
+    """What the gateway's NetworkPolicy says."""
+    policies = [d for d in rendered(*values) if d["kind"] == "NetworkPolicy"]
+    own = [p for p in policies if p["metadata"]["namespace"] == names.GATEWAY_NAMESPACE]
+    (policy,) = own
+    return dict(policy["spec"])
+
+
+@pytest.mark.parametrize(
+    ("values", "opened"),
+    [
+        (
+            (),
+            [
+                {"cidr": "0.0.0.0/0", "except": ["127.0.0.0/8", "169.254.0.0/16"]},
+                {"cidr": "::/0", "except": ["fd00:ec2::/32", "fe80::/10"]},
+            ],
+        ),
+        (("apiServer.cidrs={10.96.0.1/32}",), [{"cidr": "10.96.0.1/32"}]),
+    ],
+)
+def test_the_way_to_the_api_server_is_none_to_a_cloud_s_metadata(
+    values: tuple[str, ...], opened: list[Document]
+):
+    rule = network(*values)["egress"][0]
+
+    assert [port["port"] for port in rule["ports"]] == [443, 6443]
+    assert [peer["ipBlock"] for peer in rule["to"]] == opened
+
+
+def test_who_reads_tunnels_has_an_authority_whose_key_nobody_else_has():
+    """The controller has its certificate, for cells; Envoy has neither."""
+    documents = rendered("gateway.intercept=true")
+    found = {(d["kind"], d["metadata"]["namespace"]): d for d in documents if is_authority(d)}
+
+    secret = found["Secret", names.GATEWAY_NAMESPACE]
+    public = found["ConfigMap", names.SYSTEM_NAMESPACE]
+    assert len(found) == 2
+    assert set(secret["stringData"]) == {names.AUTHORITY_CERTIFICATE, names.AUTHORITY_KEY}
+    assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    certificate = secret["stringData"][names.AUTHORITY_CERTIFICATE]
+    assert public["data"] == {names.AUTHORITY_CERTIFICATE: certificate}
+    mounted = {name: mounts(each) for name, each in containers(documents).items()}
+    assert mounted["decider"]["authority"] == names.AUTHORITY_DIRECTORY
+    assert "authority" not in {**mounted["envoy"], **mounted["configuration"]}
+    (controller,) = charts.of_kind(documents, "Deployment")[names.CONTROLLER]["spec"]["template"][
+        "spec"
+    ]["containers"]
+    assert mounts(controller)["authority"] == names.AUTHORITY_DIRECTORY
+
+
+def test_there_is_no_authority_where_nobody_asked_for_one():
+    by_hand = rendered("gateway.intercept=true", "gateway.createAuthority=false")
+
+    assert not [d for d in [*rendered(), *by_hand] if is_authority(d)]
+    assert "authority" not in mounts(containers(rendered())["decider"])
+    assert "authority" in mounts(containers(by_hand)["decider"])
+
+
+def is_authority(document: Document) -> bool:
+    return bool(document["metadata"]["name"] == names.AUTHORITY)
+
+
+def mounts(container: Document) -> dict[str, str]:
+    """Where a container finds what."""
+    return {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+
+
 def test_only_cells_reach_the_gateway_s_port():
-    policies = [d for d in rendered() if d["kind"] == "NetworkPolicy"]
-    (spec,) = (
-        policy["spec"]
-        for policy in policies
-        if policy["metadata"]["namespace"] == names.GATEWAY_NAMESPACE
-    )
+    spec = network()
     agents = next(
         rule for rule in spec["ingress"] if rule["ports"][0]["port"] == names.GATEWAY_PORT
     )

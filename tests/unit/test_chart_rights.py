@@ -17,8 +17,14 @@ RIGHTS: dict[tuple[str, ...], dict[str, str]] = {
         "anchorhold.dev/agentruns": "get list watch",
         "admissionregistration.k8s.io/validatingadmissionpolicybindings": "get list watch",
     },
-    ("Role", "anchorhold-gateway", names.GATEWAY_NAMESPACE): {"/secrets": "get list watch"},
-    ("ClusterRole", "anchorhold-gateway-tenant"): {"/pods": "get list watch"},
+    ("Role", "anchorhold-gateway", names.GATEWAY_NAMESPACE): {
+        "/secrets": "get list watch",
+        "/configmaps": "get patch",
+    },
+    ("ClusterRole", "anchorhold-gateway-tenant"): {
+        "/pods": "get list watch",
+        "anchorhold.dev/agentruns/status": "patch",
+    },
     ("Role", "anchorhold-gateway", names.POLICY_NAMESPACE): {
         "anchorhold.dev/agentpolicies": "get list watch",
     },
@@ -88,14 +94,17 @@ def test_no_role_of_ours_reaches_for_what_nobody_needs():
         for document in [*charts.platform(), *charts.tenant()]
         if document["kind"] in ("Role", "ClusterRole")
     ]
-    # The gateway, and it alone, reads the Secrets of its own namespace, and nothing else there.
+    # The gateway, and it alone, reads the Secrets of its own namespace. Beside that it keeps its
+    # day's usage there, in ConfigMaps that others make, and by name.
     (reader,) = (
         role
         for role in found
         if (role["metadata"]["name"], role["metadata"].get("namespace"))
         == ("anchorhold-gateway", names.GATEWAY_NAMESPACE)
     )
-    assert charts.granted(reader) == {"/secrets": {"get", "list", "watch"}}
+    (_, usage) = reader["rules"]
+    assert charts.granted(reader)["/secrets"] == {"get", "list", "watch"}
+    assert usage["resourceNames"] == ["gateway-0-usage"]
     found.remove(reader)
     rights = {right for role in found for right in charts.rights(role)}
     forbidden = {

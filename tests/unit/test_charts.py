@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from anchorhold import names
+from anchorhold.api.policy import AgentPolicySpec
 from bed import profile
 
 
@@ -327,6 +328,13 @@ def in_the_sentinels_namespace() -> list[charts.Document]:
         for document in charts.platform()
         if document["metadata"].get("namespace") == names.SENTINEL_NAMESPACE
     ]
+
+
+@pytest.mark.parametrize("folder", ["", "model", "tunnels"])
+def test_an_example_of_a_policy_can_be_read(folder: str):
+    text = (charts.ROOT / "manifests/examples" / folder / "policy.yaml").read_text()
+
+    assert AgentPolicySpec.parse(yaml.safe_load(text)["spec"]).images
 
 
 def test_the_examples_are_short_and_fit_together():

@@ -243,12 +243,20 @@ def test_each_input_is_checked_and_not_only_the_first():
     assert judge({"inputs": [CONFIG_MAP, CLAIM]}, make_policy(inputs=allowed)) == UNLISTED_CLAIM
 
 
-@pytest.mark.parametrize("field", egress_api.RESERVED_ASKED)
-def test_a_field_of_a_run_s_egress_that_nothing_enforces_yet_is_refused(field: str):
-    given = {"egress": {"rules": [{"name": "model"}], field: {}}}
-    policy = make_policy(egress={"rules": [RULE]})
+@pytest.mark.parametrize("kind", ["requests", "bytes", "tokens"])
+def test_a_budget_must_not_be_wider_than_the_policy_s(kind: str):
+    policy = make_policy(egress={"rules": [RULE], "budget": {kind: 10}})
 
-    assert judge(given, policy) == egress_api.RESERVED_ASKED[field]
+    def asks(budget: dict[str, int]) -> dict[str, Any]:
+        return {"egress": {"rules": [{"name": "model"}], "budget": budget}}
+
+    sentence = f"`egress.budget.{kind}` '11' must be less than or equal to '10'"
+    assert judge(asks({kind: 11}), policy) == sentence
+    assert judge(asks({kind: 10}), policy) is None
+    assert judge(asks({}), policy) is None
+    # Where the policy says nothing of a kind, a run may say what it likes.
+    others = {k: 11 for k in ("requests", "bytes", "tokens") if k != kind}
+    assert judge(asks(others), policy) is None
 
 
 @pytest.mark.parametrize("field", egress_api.RESERVED_RULE)
@@ -290,3 +298,14 @@ def test_what_is_asked_of_a_running_run_was_asked_before_it_started():
     later_only = set(checks.CHECKS_WHILE_RUNNING) - set(checks.CHECKS)
 
     assert later_only == {checks.image_inputs_are_listed}
+
+
+@pytest.mark.parametrize("field", egress_api.NOT_IN_A_TUNNEL)
+def test_a_rule_for_tunnels_with_what_nobody_could_enforce_there_is_not_read(field: str):
+    """The API server refuses it, in the same words; and it isn't ignored where that let it by."""
+    tunnel = {"name": "code", "host": "code.example", "mode": "Connect"}
+    limits = {"credential": {"secretName": "code", "key": "key"}, **RULE}
+
+    assert egress_api.EgressRule.parse(tunnel).mode == "Connect"
+    with pytest.raises(ValueError, match=egress_api.NOT_IN_A_TUNNEL[field]):
+        egress_api.EgressRule.parse({**tunnel, field: limits[field]})

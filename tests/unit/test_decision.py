@@ -9,9 +9,9 @@ import pytest
 
 from anchorhold import names
 from anchorhold.api.egress import EgressRule
-from anchorhold.gateway import credentials, decision
+from anchorhold.gateway import credentials, decision, rules
 from anchorhold.gateway.credentials import Header, Keeping
-from anchorhold.gateway.decision import Asked, Cell, Judge, Verdict
+from anchorhold.gateway.decision import Asked, Cell, Held, Judge, Tunnel, Verdict
 from anchorhold.policy import identity
 from factories import RULE
 
@@ -26,19 +26,30 @@ CELL = Cell(
     rules=(EgressRule.parse(RULE),),
     suspended=False,
 )
+# What was set apart, for whom, and whether it may cost tokens.
+asked_for: list[tuple[str, bool]] = []
 TOKEN = identity.token(KEY, UID)
 SHOWN = {"authorization": f"Bearer {TOKEN}"}
 PATH = "/api.model.example/v1/chat"
 
 
 def judge(
-    cell: Cell | None = CELL, fault: str = "", secrets: dict[str, Keeping] | None = None
+    cell: Cell | None = CELL,
+    fault: str = "",
+    secrets: dict[str, Keeping] | None = None,
+    held: Held = Held("rid"),  # noqa: B008
 ) -> Judge:
     async def resolve(_: str) -> tuple[str, str]:
         return "" if fault else "9.9.9.9", fault
 
     cells = {UID: cell} if cell else {}
-    return Judge(lambda: [KEY], cells.get, (secrets or {}).get, resolve)
+
+    async def reserve(asked: Cell, tokens: bool) -> Held:  # noqa: FBT001
+        asked_for.append((asked.uid, tokens))
+        return held
+
+    asked_for.clear()
+    return Judge(lambda: [KEY], cells.get, (secrets or {}).get, resolve, reserve)
 
 
 def asked(**fields: Any) -> Asked:  # noqa: ANN401
@@ -87,6 +98,27 @@ async def test_a_request_is_refused_of_a_run_that(
     verdict = await judge(cell).decide(asked(**fields))
 
     assert (verdict.status, verdict.reason, verdict.address) == (status, reason, "")
+    assert asked_for == []
+
+
+async def test_what_passes_has_something_set_apart():
+    verdict = await judge().decide(asked())
+
+    assert verdict.held == Held("rid")
+    assert asked_for == [(UID, True)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [(decision.SPENT, 429), (decision.BUSY, 429), (decision.UNRECORDED, 503)],
+)
+async def test_what_cannot_be_paid_for_is_refused(fault: str, status: int):
+    held = Held(fault=fault, budget="budget.tokens")
+
+    verdict = await judge(held=held).decide(asked())
+
+    assert (verdict.status, verdict.reason, verdict.address) == (status, fault, "")
+    assert verdict.held.budget == "budget.tokens"
 
 
 @pytest.mark.parametrize(("fault", "status"), [("dns-failure", 502), ("address-not-public", 403)])
@@ -193,6 +225,104 @@ def test_a_value_that_no_header_can_carry_is_none(value: bytes):
 
 async def test_a_run_that_greets_is_known():
     assert await judge().decide(asked(path="/")) == Verdict(200, decision.GREETING, CELL)
+
+
+CODE = EgressRule.parse({"name": "code", "host": "code.example", "mode": "Connect"})
+PROXY = {"proxy-authorization": "Basic " + base64.b64encode(f"run:{TOKEN}".encode()).decode()}
+
+
+def tunnel(**fields: Any) -> Asked:  # noqa: ANN401
+    usual = {"method": "CONNECT", "path": "", "headers": PROXY, "authority": "code.example:443"}
+    return asked(**{**usual, **fields})
+
+
+async def test_a_tunnel_goes_to_the_address_that_was_judged():
+    cell = dataclasses.replace(CELL, rules=(*CELL.rules, CODE))
+
+    verdict = await judge(cell).decide(tunnel())
+
+    assert (verdict.status, verdict.rule, verdict.address) == (200, "code", "9.9.9.9")
+    assert (verdict.secret, verdict.way) == (None, "connect")
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault", "status", "reason"),
+    [
+        pytest.param({"headers": {}}, "", 407, "unknown-run", id="shows nothing"),
+        pytest.param({"headers": SHOWN}, "", 407, "unknown-run", id="shows it elsewhere"),
+        pytest.param({"source": "10.244.0.8"}, "", 403, "wrong-source", id="from elsewhere"),
+        pytest.param({"authority": "code.example"}, "", 403, "no-host", id="to no port"),
+        pytest.param({"path": "/", "authority": ""}, "", 403, "no-host", id="as a greeting"),
+        pytest.param(
+            {"authority": "api.model.example:443"}, "", 403, "mode-not-allowed", id="to ask there"
+        ),
+        pytest.param(
+            {}, "address-not-public", 403, "address-not-public", id="to where nothing may go"
+        ),
+    ],
+)
+async def test_a_tunnel_is_refused(fields: dict[str, Any], fault: str, status: int, reason: str):
+    cell = dataclasses.replace(CELL, rules=(*CELL.rules, CODE))
+
+    verdict = await judge(cell, fault).decide(tunnel(**fields))
+
+    assert (verdict.status, verdict.reason, verdict.address) == (status, reason, "")
+
+
+READ = EgressRule.parse({**RULE, "name": "read", "host": "read.example", "mode": "Intercept"})
+
+
+def inside(**fields: Any) -> Asked:  # noqa: ANN401
+    through = Tunnel(UID, "read.example", "443")
+    usual = {"headers": {}, "path": "/v1/chat", "authority": "read.example", "through": through}
+    return asked(**{**usual, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "reason"),
+    [
+        pytest.param({}, 200, "", id="what the rule allows"),
+        pytest.param({"path": "/v2"}, 403, "method-or-path-not-allowed", id="another path"),
+        pytest.param({"path": "/"}, 403, "method-or-path-not-allowed", id="no greeting"),
+        pytest.param({"authority": "api.model.example"}, 421, rules.OTHER_HOST, id="another host"),
+        pytest.param({"through": Tunnel("", "", "")}, 401, "unknown-run", id="nobody's tunnel"),
+        pytest.param({"source": "10.244.0.8"}, 403, "wrong-source", id="another cell's"),
+        pytest.param(
+            {"authority": "code.example", "through": Tunnel(UID, "code.example", "443")},
+            403,
+            "mode-not-allowed",
+            id="a tunnel that is not to be read any more",
+        ),
+    ],
+)
+async def test_a_request_in_a_tunnel_is_judged_by_itself(
+    fields: dict[str, Any], status: int, reason: str
+):
+    cell = dataclasses.replace(CELL, rules=(*CELL.rules, CODE, READ))
+
+    verdict = await judge(cell).decide(inside(**fields))
+
+    assert (verdict.status, verdict.reason) == (status, reason)
+
+
+async def test_a_credential_is_added_to_requests_in_a_tunnel_and_not_to_the_tunnel():
+    rule = EgressRule.parse({**READ.model_dump(exclude_none=True), "credential": CREDENTIAL})
+    cell = dataclasses.replace(CELL, rules=(rule,))
+    kept = dataclasses.replace(KEPT, hosts=frozenset({"read.example"}))
+
+    opened = await judge(cell).decide(tunnel(authority="read.example:443"))
+    asking = await judge(cell, secrets={"model": kept}).decide(inside())
+
+    assert (opened.status, opened.way, opened.secret) == (200, "intercept", None)
+    assert opened.address == CELL.address
+    assert asking.secret is not None
+    assert asking.way == "reverse"
+
+
+async def test_a_proxy_s_password_is_none_of_the_gateway_s_own():
+    verdict = await judge().decide(asked(headers=PROXY))
+
+    assert (verdict.status, verdict.reason) == (401, "unknown-run")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ DEADLINE = {
     "reason": "DeadlineExceeded",
     "message": "Pod was active on the node longer than the specified deadline",
 }
+TOO_LATE_TO_START = "the agent never started: `activeDeadlineSeconds` were over before it could"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,16 @@ def test_an_eviction_is_the_agents_fault_or_the_nodes(message: str, reason: Reas
     assert ending.of(read_pod(pod)) == Outcome(reason, sentence)
 
 
+NO_PROFILE = (
+    'failed to create containerd container: cannot load seccomp profile "/var/lib/kubelet/seccomp/'
+    'anchorhold/agent-0123456789abcdef.json": open …: no such file or directory'
+)
+
+
+def waiting(reason: str, message: str) -> dict[str, Any]:
+    return {"containerStatuses": agent(waiting={"reason": reason, "message": message})}
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "message"),
     [
@@ -212,9 +223,15 @@ def test_an_eviction_is_the_agents_fault_or_the_nodes(message: str, reason: Reas
         ),
         pytest.param(
             {**DEADLINE, "containerStatuses": agent(waiting={"reason": "ContainerCreating"})},
-            Reason.LOST,
-            f"the agent never started: DeadlineExceeded: {DEADLINE['message']}",
+            Reason.DEADLINE_EXCEEDED,
+            TOO_LATE_TO_START,
             id="a deadline that waited for nobody knows what",
+        ),
+        pytest.param(
+            {**DEADLINE, **waiting("CreateContainerError", NO_PROFILE)},
+            Reason.PROFILE_MISSING,
+            f"the node lacks the seccomp profile: CreateContainerError: {NO_PROFILE}",
+            id="a deadline that only waited for the seccomp profile",
         ),
         pytest.param(
             {**DEADLINE, "containerStatuses": agent(terminated=UNKNOWN)},
@@ -292,20 +309,12 @@ def test_an_agent_that_never_started_ends(status: dict[str, Any], reason: Reason
     assert ending.of(read_pod(make_pod(**status))) == Outcome(reason, message)
 
 
-def waiting(reason: str, message: str) -> dict[str, Any]:
-    return {"containerStatuses": agent(waiting={"reason": reason, "message": message})}
-
-
 def unscheduled(message: str) -> dict[str, Any]:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
     return {"conditions": [{**condition, "message": message}]}
 
 
 NO_CLAIM = '0/1 nodes are available: persistentvolumeclaim "checkout" not found.'
-NO_PROFILE = (
-    'failed to create containerd container: cannot load seccomp profile "/var/lib/kubelet/seccomp/'
-    'anchorhold/agent-0123456789abcdef.json": open …: no such file or directory'
-)
 
 
 @pytest.mark.parametrize(
@@ -418,12 +427,13 @@ def test_whether_the_exit_code_is_the_agents_own(
         ),
         pytest.param(
             {**DEADLINE, "initContainerStatuses": netgate(terminated={"exitCode": 137})},
-            Outcome(
-                Reason.LOST,
-                "the agent never started: DeadlineExceeded: Pod was active on the node longer "
-                "than the specified deadline",
-            ),
+            Outcome(Reason.DEADLINE_EXCEEDED, TOO_LATE_TO_START),
             id="the deadline",
+        ),
+        pytest.param(
+            {**DEADLINE, "initContainerStatuses": shut("BoundaryOpen", "the cell could reach x")},
+            Outcome(Reason.BOUNDARY_OPEN, "the cell could reach x"),
+            id="an open boundary, and then the deadline",
         ),
         pytest.param(
             {"initContainerStatuses": shut("Completed", "")},

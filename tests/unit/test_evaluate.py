@@ -1,5 +1,6 @@
 """`evaluate`: all policies must allow a run, and the tightest figure wins."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -7,14 +8,13 @@ import pytest
 from anchorhold.api.policy import CLASS_RULE
 from anchorhold.api.status import Reason
 from anchorhold.policy import checks
+from anchorhold.policy.egress import NO_AUTHORITY, NO_GATEWAY, of_rule
 from anchorhold.policy.evaluate import (
-    NO_GATEWAY,
     ConfigMapFacts,
     conflict,
     evaluate,
     exchanged_wall,
     longest_deadline,
-    of_rule,
     revoked,
     shortest_retention,
 )
@@ -48,7 +48,7 @@ def test_a_run_without_a_policy_is_refused():
 def test_what_a_run_leaves_out_is_the_limit():
     effective = make_grant().effective
 
-    assert effective.model_dump(exclude={"digest"}) == {
+    assert effective.model_dump(exclude={"digest"}, exclude_none=True) == {
         "image": IMAGE,
         "activeDeadlineSeconds": 600,
         "cpu": "2",
@@ -303,13 +303,52 @@ def test_a_run_that_asks_for_a_rule_that_one_policy_lacks_is_refused():
     )
 
 
-def test_a_budget_that_nothing_keeps_is_refused():
-    asked = {"egress": {**ASKS["egress"], "budget": {"requests": 1}}}
+@pytest.mark.parametrize(
+    ("own", "policies", "granted"),
+    [
+        pytest.param({}, [{}], None, id="none"),
+        pytest.param({"tokens": 5}, [{}], {"tokens": 5}, id="its own"),
+        pytest.param({}, [{"tokens": 7}], {"tokens": 7}, id="the policy's"),
+        pytest.param(
+            {"tokens": 5},
+            [{"tokens": 7, "bytes": 9}, {"tokens": 6, "requests": 1}],
+            {"tokens": 5, "bytes": 9, "requests": 1},
+            id="the tightest of all, in each kind",
+        ),
+    ],
+)
+def test_the_tightest_budget_is_granted_and_recorded(
+    own: dict[str, int], policies: list[dict[str, int]], granted: dict[str, int] | None
+):
+    bound = read_policies(
+        *(
+            make_policy({"name": f"p{n}"}, egress={"rules": [RULE], "budget": budget})
+            for n, budget in enumerate(policies)
+        )
+    )
+    request = make_request(egress={**ASKS["egress"], "budget": own})
 
-    verdict = evaluate(make_request(**asked), read_policies(make_policy(**ALLOWS)), {}, {}, SITE)
+    effective = make_grant(request, bound).effective.model_dump(mode="json", exclude_none=True)
 
-    assert isinstance(verdict, Refusal)
-    assert "`budget` is not supported yet" in verdict.message
+    assert effective.get("budget") == granted
+
+
+def test_a_run_without_egress_has_no_budget():
+    bound = read_policies(make_policy(egress={"rules": [RULE], "budget": {"tokens": 7}}))
+
+    assert make_grant(policies=bound).effective.budget is None
+
+
+def test_the_digest_of_a_grant_covers_its_budget():
+    one, other = (
+        make_grant(
+            make_request(**ASKS),
+            read_policies(make_policy(egress={"rules": [RULE], "budget": {"tokens": n}})),
+        )
+        for n in (1, 2)
+    )
+
+    assert one.effective.digest != other.effective.digest
 
 
 def test_rules_of_one_name_must_be_the_same_in_every_policy():
@@ -330,6 +369,19 @@ def test_where_there_is_no_gateway_no_run_is_granted_one():
 
     assert refusal == Refusal(Reason.POLICY_REFUSED, NO_GATEWAY)
     assert isinstance(evaluate(make_request(), policies, {}, {}, nowhere), Grant)
+
+
+def test_where_nothing_reads_tunnels_no_run_is_granted_one_that_is_read():
+    read = {**RULE, "name": "read", "mode": "Intercept"}
+    policies = read_policies(make_policy(egress={"rules": [RULE, read]}))
+    asked = make_request(egress={"rules": [{"name": "read"}]})
+
+    refusal = evaluate(asked, policies, {}, {}, SITE)
+
+    assert refusal == Refusal(Reason.POLICY_REFUSED, NO_AUTHORITY.format("read"))
+    reading = dataclasses.replace(SITE, authority="PEM")
+    assert isinstance(evaluate(asked, policies, {}, {}, reading), Grant)
+    assert isinstance(evaluate(make_request(**ASKS), policies, {}, {}, SITE), Grant)
 
 
 # --- Policies that cannot hold together -----------------------------------------------------------
@@ -426,8 +478,8 @@ LISTED = {
 REVOCATIONS: dict[checks.Check, tuple[dict[str, Any], str]] = {
     checks.policy_is_not_suspended: ({**LISTED, "suspend": True}, "the policy is suspended"),
     checks.nothing_reserved_is_set: (
-        {**LISTED, "egress": {"rules": [RULE], "budget": {}}},
-        "`budget` is not supported yet: remove the field",
+        {**LISTED, "egress": {"rules": [{**RULE, "approval": {}}]}},
+        "`approval` is not supported yet: remove the field",
     ),
     checks.isolation_is_whole: (
         {**LISTED, "isolation": "RuntimeClass"},
@@ -440,10 +492,6 @@ REVOCATIONS: dict[checks.Check, tuple[dict[str, Any], str]] = {
     checks.image_inputs_are_listed: (
         {**LISTED, "inputs": {"images": [{"reference": OTHER_IMAGE}]}},
         f"`inputs['data'].image.reference` '{DATA_IMAGE}' must be an image that the policy lists",
-    ),
-    checks.modes_are_supported: (
-        {**LISTED, "egress": {"rules": [{**RULE, "mode": "Connect"}]}},
-        "`egress.rules['model'].mode` 'Connect' is not supported yet",
     ),
     checks.rules_are_listed: (
         {**LISTED, "egress": {"rules": [{**RULE, "name": "other"}]}},
@@ -553,9 +601,16 @@ def test_the_second_of_two_policies_can_revoke_a_running_run():
         pytest.param({"workspace": {"sizeLimit": "1Gi"}}, {"limits": {"workspace": "1Mi"}}),
         pytest.param({"ttlSecondsAfterFinished": 0}, {"minRetentionSeconds": 60}),
         pytest.param(SETTINGS, {"inputs": {}}),
-        pytest.param({**ASKS, "egress": {**ASKS["egress"], "budget": {}}}, ALLOWS),
+        pytest.param(
+            {"egress": {**ASKS["egress"], "budget": {"tokens": 2}}},
+            {"egress": {**ALLOWS["egress"], "budget": {"tokens": 1}}},
+        ),
+        pytest.param({"inputs": [{"name": "a", "run": {}}]}, {}),
     ],
-    ids=["deadline", "cpu", "memory", "workspace", "retention", "a ConfigMap", "a reserved field"],
+    ids=[
+        *("deadline", "cpu", "memory", "workspace", "retention", "a ConfigMap", "a budget"),
+        "a reserved field",
+    ],
 )
 def test_what_a_running_run_has_already_is_not_taken_from_it(
     asked: dict[str, Any], policy: dict[str, Any]

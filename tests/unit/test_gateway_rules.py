@@ -36,6 +36,22 @@ def test_where_a_request_wants_to_go(asked: str, expected: Target | None):
     assert rules.target("GET", asked) == expected
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("api.test:443", Target("CONNECT", "api.test", 443, "")),
+        ("API.test:8443", Target("CONNECT", "api.test", 8443, "")),
+        ("api.test", None),
+        ("api.test:", None),
+        ("api.test:https", None),
+        ("[::1]:443", None),
+        ("", None),
+    ],
+)
+def test_where_a_tunnel_is_to_lead(asked: str, expected: Target | None):
+    assert rules.tunnel(asked) == expected
+
+
 @pytest.mark.parametrize(("port", "authority"), [(443, "api.test"), (8443, "api.test:8443")])
 def test_the_upstream_is_told_that_it_was_asked_as(port: int, authority: str):
     assert Target("GET", "api.test", port, "/").authority == authority
@@ -116,3 +132,49 @@ def test_the_first_rule_that_allows_it_counts_and_without_rules_none_does():
 
     assert rules.find([reading, writing, both], wanted) == writing
     assert rules.find([], wanted) == "host-not-allowed"
+
+
+def test_a_rule_is_for_one_mode():
+    """So that no limit on methods and paths is got around by a tunnel."""
+    asking = rule()
+    tunnelling = EgressRule.parse({"name": "code", "host": "code.test", "mode": "Connect"})
+    listed = [asking, tunnelling]
+
+    def tunnel(host: str, port: int = 443) -> EgressRule | str:
+        return rules.find(listed, Target("CONNECT", host, port, ""), ("Intercept", "Connect"))
+
+    assert rules.find(listed, Target("GET", "api.test", 443, "/v1/x")) == asking
+    assert tunnel("code.test") == tunnelling
+    assert tunnel("api.test") == "mode-not-allowed"
+    assert rules.find(listed, Target("GET", "code.test", 443, "/")) == "mode-not-allowed"
+    assert tunnel("code.test", 22) == "host-not-allowed"
+    assert tunnel("other.test") == "host-not-allowed"
+
+
+def test_a_tunnel_that_may_be_read_is_read():
+    reading = rule(mode="Intercept")
+    tunnelling = EgressRule.parse({"name": "wide", "host": "api.test", "mode": "Connect"})
+    wanted = Target("CONNECT", "api.test", 443, "")
+
+    assert rules.find([tunnelling, reading], wanted, ("Intercept", "Connect")) == reading
+    assert rules.find([tunnelling], wanted, ("Intercept", "Connect")) == tunnelling
+
+
+@pytest.mark.parametrize(
+    ("authority", "path", "expected"),
+    [
+        ("api.test", "/v1", Target("GET", "api.test", 443, "/v1")),
+        ("API.test:443", "/v1", Target("GET", "api.test", 443, "/v1")),
+        ("api.test:8443", "/v1", rules.OTHER_HOST),
+        ("other.test", "/v1", rules.OTHER_HOST),
+        ("", "/v1", rules.OTHER_HOST),
+        ("api.test", "*", rules.NO_HOST),
+        ("[::1]", "/v1", rules.NO_HOST),
+    ],
+)
+def test_what_is_asked_for_inside_of_a_tunnel(authority: str, path: str, expected: Target | str):
+    assert rules.within("GET", authority, path, "api.test:443") == expected
+
+
+def test_there_is_no_tunnel_inside_of_a_tunnel():
+    assert rules.within("CONNECT", "api.test:443", "/", "api.test:443") == rules.OTHER_HOST

@@ -1,6 +1,7 @@
 """What a run shows at the gateway, and which gateway that is."""
 
 from collections import Counter
+from urllib.parse import quote
 
 import pytest
 
@@ -48,3 +49,8 @@ def test_runs_are_spread_over_the_gateways_and_stay():
     assert set(found) == {"gateway-0", "gateway-1", "gateway-2"}
     assert min(found.values()) > 60
     assert window.gateway_of(UID, 3) == window.gateway_of(UID, 3)
+
+
+def test_a_token_fits_into_a_url_as_it_is():
+    """`HTTPS_PROXY` has it before the host's name, where '%' and '@' mean something."""
+    assert quote(TOKEN, safe="") == TOKEN

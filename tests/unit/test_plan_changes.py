@@ -121,6 +121,49 @@ def test_a_policy_that_exchanges_the_wall_ends_a_cell():
     )
 
 
+# --- A budget that is spent -----------------------------------------------------------------------
+
+
+def spent(exhausted: str = "budget.tokens") -> Document:
+    """A run of which the gateway says that a budget is spent, or nothing."""
+    return make_run(status={"usage": {"requests": 3, "exhausted": exhausted}})
+
+
+@LIVE
+def test_a_spent_budget_ends_a_cell(pod: Document, facts: Document):
+    decided = decide(make_observed(spent(), pod))
+
+    assert decided == ending("BudgetExhausted", "`egress.budget.tokens` is spent", facts)
+
+
+def test_an_agent_that_gives_up_because_a_budget_is_spent_did_not_fail():
+    pod = make_pod(phase="Failed", containerStatuses=terminated(1))
+
+    assert reason_of(decide(make_observed(spent(), pod))) == (
+        "BudgetExhausted", "`egress.budget.tokens` is spent",
+    )  # fmt: skip
+    assert reason_of(decide(make_observed(spent(""), pod)))[0] == "AgentFailed"
+
+
+def test_an_agent_that_ended_well_is_complete_whatever_it_has_spent():
+    decided = decide(make_observed(spent(), SUCCEEDED))
+
+    assert reason_of(decided) == ("Completed", "the agent ended with exit code 0")
+
+
+def test_a_day_that_is_spent_ends_a_cell_too():
+    decided = decide(make_observed(spent("dailyBudget.requests"), running_pod()))
+
+    message = "`egress.dailyBudget.requests` is spent"
+    assert reason_of(decided) == ("BudgetExhausted", message)
+
+
+def test_a_run_with_budgets_that_are_not_spent_goes_on():
+    assert decide(make_observed(spent(""), running_pod())) == decide(
+        make_observed(pod=running_pod())
+    )
+
+
 WHOLE = fence.Fence(
     bindings=(
         *(fence.Binding(name, "team-a", "default") for name in names.LIMITS_POLICIES),

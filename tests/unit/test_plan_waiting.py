@@ -210,7 +210,7 @@ def under_a_class(condition: str, name: str | None = "kata", **status: Any) -> d
             under_a_class("False", phase="Failed", reason="DeadlineExceeded", podIP="10.0.0.1"),
             FACTS,
             10,
-            "Lost",
+            "DeadlineExceeded",
             id="which was there until its deadline",
         ),
         pytest.param(
@@ -299,6 +299,14 @@ LOST_TRACK = "the node lost track of the agent"
             id="although its ConfigMap is there",
         ),
         pytest.param(PLAIN, NEVER_STARTED, {}, "Lost", LOST_TRACK, id="and needed no ConfigMap"),
+        pytest.param(
+            WITH_SETTINGS,
+            make_pod(phase="Failed", reason="DeadlineExceeded"),
+            {},
+            "InputMissing",
+            VANISHED,
+            id="before its deadline because its ConfigMap vanished",
+        ),
         pytest.param(
             WITH_SETTINGS,
             make_pod(phase="Failed", reason="OutOfcpu", message="full"),

@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_FILE_LINES = 250
 MAX_FUNCTION_LINES = 40
-MAX_TRUSTED_LINES = 4_500
+MAX_TRUSTED_LINES = 5_500
 
 # The modules that decide or build. Each takes the world as an argument and returns a value.
 # api/schema.py is a developer's tool that writes files; nothing imports it.
@@ -43,7 +43,7 @@ PURE = sorted(
     ]
     + [
         PACKAGE / "gateway" / f"{name}.py"
-        for name in ("addresses", "credentials", "decision", "rules")
+        for name in ("addresses", "credentials", "decision", "rules", "usage/budget")
     ]
 )
 # What they may import from elsewhere; none of it does anything by itself.

@@ -182,9 +182,7 @@ RESERVED = [
     pytest.param(name, path, field, sentence, id=f"{name}:{path}.{field}")
     for name, path, table in (
         ("agentruns.yaml", "spec.inputs.items", run.RESERVED_INPUT),
-        ("agentruns.yaml", "spec.egress", egress.RESERVED_ASKED),
         ("agentpolicies.yaml", "spec", policy.RESERVED),
-        ("agentpolicies.yaml", "spec.egress", egress.RESERVED_EGRESS),
         ("agentpolicies.yaml", "spec.egress.rules.items", egress.RESERVED_RULE),
     )
     for field, sentence in table.items()

@@ -17,13 +17,9 @@ BAD_INPUT = yaml.safe_load((ROOT / "tests/bad_input.yaml").read_text(encoding="u
 CRDS = {"AgentRun": "agentruns", "AgentPolicy": "agentpolicies", "AgentSkill": "agentskills"}
 LAYERS = {"schema", "admission", "controller", "gateway", "pod"}
 RESERVED = {
-    "AgentRun": {
-        *(f"inputs[].{field}" for field in run.RESERVED_INPUT),
-        *(f"egress.{field}" for field in egress.RESERVED_ASKED),
-    },
+    "AgentRun": {f"inputs[].{field}" for field in run.RESERVED_INPUT},
     "AgentPolicy": {
         *policy.RESERVED,
-        *(f"egress.{field}" for field in egress.RESERVED_EGRESS),
         *(f"egress.rules[].{field}" for field in egress.RESERVED_RULE),
     },
     "AgentSkill": set(),

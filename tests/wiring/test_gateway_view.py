@@ -1,9 +1,11 @@
 """What the gateway knows of the cluster: who lives, and what each of them may reach."""
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +13,13 @@ import pytest
 from anchorhold import names
 from anchorhold.api.egress import EgressRule
 from anchorhold.cluster import client
+from anchorhold.gateway import __main__ as program
+from anchorhold.gateway import leaves
 from anchorhold.gateway import view as gateway_view
 from anchorhold.gateway.view import View
-from anchorhold.policy.evaluate import of_rule
+from anchorhold.policy.egress import of_rule
 from factories import RULE
+from onenode import pki
 from wiring import fakeapi
 from wiring.test_controller import NAMESPACE, binding, policy, run
 
@@ -100,6 +105,22 @@ async def test_a_living_run_has_the_rules_that_it_asked_for_and_was_granted(api:
         assert view.cell("another") is None
 
 
+async def test_certificates_are_made_for_hosts_that_a_policy_has_at_that_moment(
+    api: fakeapi.FakeApi, tmp_path: Path
+):
+    """Of rules that are to be read, and of no others."""
+    onboard(api)
+    api.put(written(RULE, {**OTHER, "mode": "Intercept"}))
+    pki.authority(tmp_path / "authority")
+    async with watching(api) as view:
+        mint = leaves.minter(lambda: program.rules_of(view), tmp_path / "authority", program.now)
+
+        assert mint("other.example") is not None
+        assert mint(RULE["host"]) is None
+        api.put(written(RULE))
+        await api.wait(lambda: mint("other.example") is None, SECONDS)
+
+
 def ended(api: fakeapi.FakeApi) -> None:
     api.patch_status("pods", NAMESPACE, "a-cell", {"phase": "Succeeded"})
 
@@ -173,6 +194,52 @@ async def test_what_changes_takes_the_rules_from_a_run(
         change(api)
 
         await api.wait(lambda: reached(view, uid) == left, SECONDS)
+
+
+def with_budgets(budget: Manifest, daily: Manifest) -> Manifest:
+    document = written(RULE, OTHER)
+    document["spec"]["egress"] |= {"budget": budget, "dailyBudget": daily}
+    return document
+
+
+async def test_the_tightest_budget_counts_and_a_wider_one_does_not_reach_a_run(
+    api: fakeapi.FakeApi,
+):
+    """Its own, what it was granted, and what the policy says at this moment."""
+    onboard(api)
+    asked = {"rules": [{"name": "model"}], "budget": {"requests": 50}}
+    api.delete("agentruns", NAMESPACE, "a")
+    uid = str(api.put(run("a", egress=asked))["metadata"]["uid"])
+    cell = pod(uid)
+    record = {"effective": {"budget": {"requests": 50, "tokens": 100}}}
+    cell["metadata"]["annotations"][names.EFFECTIVE_ANNOTATION] = json.dumps(record)
+    api.put(cell)
+
+    def budget() -> Manifest:
+        found = view.cell(uid)
+        return found.budget.model_dump(exclude_none=True) if found else {}
+
+    async with watching(api) as view:
+        assert budget() == {"requests": 50, "tokens": 100}
+        api.put(with_budgets({"requests": 7, "tokens": 1_000, "bytes": 9}, {"tokens": 5}))
+        await api.wait(lambda: budget() == {"requests": 7, "tokens": 100, "bytes": 9}, SECONDS)
+
+        found = view.cell(uid)
+        assert found is not None
+        assert [(name, day.tokens) for name, day in found.daily] == [("small", 5)]
+
+
+@pytest.mark.parametrize("record", ["{", "[]", '{"effective": {"budget": {"tokens": 0}}}', "1"])
+async def test_a_run_whose_record_cannot_be_read_reaches_nothing(api: fakeapi.FakeApi, record: str):
+    uid = onboard(api)
+    cell = pod(uid)
+    cell["metadata"]["annotations"][names.EFFECTIVE_ANNOTATION] = record
+    async with watching(api) as view:
+        assert reached(view, uid) == ["model"]
+
+        api.put(cell)
+
+        await api.wait(lambda: reached(view, uid) is None, SECONDS)
 
 
 async def test_a_secret_is_known_as_it_is_now(api: fakeapi.FakeApi):

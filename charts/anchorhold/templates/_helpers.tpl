@@ -50,3 +50,25 @@ securityContext:
   capabilities:
     drop: [ALL]
 {{- end -}}
+
+{{/* The egress rule that leads to the API server. Where its addresses are not given: to any but those of
+the node itself and of a cloud's metadata. */}}
+{{- define "anchorhold.apiServer" -}}
+ports:
+{{- range .Values.apiServer.ports }}
+- protocol: TCP
+  port: {{ . }}
+{{- end }}
+to:
+{{- range .Values.apiServer.cidrs }}
+- ipBlock:
+    cidr: {{ . }}
+{{- else }}
+- ipBlock:
+    cidr: 0.0.0.0/0
+    except: [127.0.0.0/8, 169.254.0.0/16]
+- ipBlock:
+    cidr: ::/0
+    except: ["fd00:ec2::/32", "fe80::/10"]
+{{- end }}
+{{- end -}}

@@ -15,6 +15,8 @@ from anchorhold.api.base import (
     Type,
     list_map,
 )
+from anchorhold.api.egress import Budget
+from anchorhold.api.usage import Usage
 
 
 class ConditionType(StrEnum):
@@ -44,7 +46,7 @@ class Reason(StrEnum):
     AGENT_FAILED = "AgentFailed"
     """The agent ended with another exit code."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
-    """The agent ran longer than `activeDeadlineSeconds`."""
+    """The agent ran longer than `activeDeadlineSeconds`, or did not start in that time."""
     OUT_OF_MEMORY = "OutOfMemory"
     """The agent used more memory than its limit."""
     DISK_EXCEEDED = "DiskExceeded"
@@ -69,6 +71,8 @@ class Reason(StrEnum):
     """The namespace is not bound to a policy, or a part of its fence is missing."""
     POLICY_REVOKED = "PolicyRevoked"
     """A policy was tightened, suspended or removed, or the namespace's fence was damaged."""
+    BUDGET_EXHAUSTED = "BudgetExhausted"
+    """The run, or all runs of a policy on this day, used what a budget allows."""
     CANCELLED = "Cancelled"
     """Somebody set `cancel`."""
     NAME_TAKEN = "NameTaken"
@@ -154,6 +158,8 @@ class Effective(Type):
         default=(), max_length=16, json_schema_extra=list_map()
     )
     """What it can reach through the gateway."""
+    budget: Budget | None = None
+    """How much it may use there: the tightest of all that are given."""
     digest: str = Field(default="", max_length=71)
     """'sha256:' over all that was granted, the task included."""
 
@@ -217,6 +223,8 @@ class AgentRunStatus(Type):
     """When the agent started."""
     completion_time: str | None = Field(default=None, json_schema_extra={"format": "date-time"})
     """When the run ended."""
+    usage: Usage | None = None
+    """What passed the gateway."""
     exit_code: int | None = Field(default=None, ge=-1, le=255)
     """The agent's exit code, if it ended by itself."""
     result: Result | None = None

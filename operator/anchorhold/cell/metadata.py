@@ -43,7 +43,7 @@ def granted(grant: Grant) -> Manifest:
     """
     record = {
         "policies": [policy.model_dump(mode="json") for policy in grant.policies],
-        "effective": grant.effective.model_dump(mode="json"),
+        "effective": grant.effective.model_dump(mode="json", exclude_none=True),
     }
     return {
         **child(grant.request),

@@ -1,7 +1,7 @@
 """The init container that lets the agent start only behind a closed fence: see `inside.netgate`."""
 
 from anchorhold import names
-from anchorhold.cell import metadata, skills
+from anchorhold.cell import metadata, skills, task
 from anchorhold.policy import digest
 from anchorhold.policy.grant import Grant
 from anchorhold.policy.window import Window
@@ -45,6 +45,6 @@ def container(
 
 def digests(grant: Grant) -> dict[str, str]:
     """What each folder must hold, by where it is mounted."""
-    task = digest.of_files({names.TASK_KEY: grant.request.spec.task.encode("utf-8", "replace")})
+    files = {name: text.encode("utf-8", "replace") for name, text in task.files(grant).items()}
     inputs = {f"{names.INPUTS_DIRECTORY}/{i.name}": i.digest for i in grant.inputs if i.digest}
-    return {names.TASK_DIRECTORY: task, **inputs, **skills.digests(grant)}
+    return {names.TASK_DIRECTORY: digest.of_files(files), **inputs, **skills.digests(grant)}

@@ -47,6 +47,10 @@ class ApiError(Exception):
         super().__init__(f"{status} {self.reason}: {self.message}")
 
 
+# What a call raises that did not do what it should.
+FAULTS = (ApiError, aiohttp.ClientError, TimeoutError, OSError)
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """Where an API server is, whom to trust to be it, and the file with our token."""

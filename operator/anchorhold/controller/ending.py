@@ -42,6 +42,8 @@ class Outcome:
 
 
 LOST_TRACK = Outcome(Reason.LOST, "the node lost track of the agent")
+# These say when a run ended, and not why its agent never started: something else may.
+UNEXPLAINED = (Reason.LOST, Reason.DEADLINE_EXCEEDED)
 
 
 def of(pod: Pod) -> Outcome | None:
@@ -107,9 +109,14 @@ def never_started(pod: Pod) -> Outcome:
     if ended is not None and ended.reason in NEVER_STARTED:
         reason, words = NEVER_STARTED[ended.reason]
         return Outcome(reason, f"{words}: {ended.message}" if ended.message else words)
-    waiting = obstacle(pod)
-    if waiting is not None:
-        return waiting
+    return obstacle(pod) or unexplained(pod)
+
+
+def unexplained(pod: Pod) -> Outcome:
+    """The agent never ran, and nobody says what kept it, but for what the Pod's end tells."""
+    if pod.reason == "DeadlineExceeded":
+        message = "the agent never started: `activeDeadlineSeconds` were over before it could"
+        return Outcome(Reason.DEADLINE_EXCEEDED, message)
     words = ": ".join(filter(None, (pod.reason, pod.message)))
     if not words and pod.gate is not None:
         words = pod.gate.message

@@ -200,8 +200,12 @@ def outcome_of(observed: Observed, pod: Pod) -> ending.Outcome | None:
             stopping.cancelled(observed)
             or stopping.breached(observed, pod)
             or stopping.revoked(observed, pod)
+            or stopping.spent(observed)
         )
-    if ended.reason is Reason.LOST and not ending.has_started(pod):
+    if ended.reason is Reason.AGENT_FAILED:
+        # An agent that gives up because nothing is answered any more.
+        return stopping.spent(observed) or ended
+    if ended.reason in ending.UNEXPLAINED and not ending.has_started(pod):
         return stopping.vanished_input(observed) or ending.no_sandbox(pod) or ended
     return ended
 

@@ -35,6 +35,14 @@ def breached(observed: Observed, pod: Pod) -> Outcome | None:
     return Outcome(Reason.BOUNDARY_OPEN, message)
 
 
+def spent(observed: Observed) -> Outcome | None:
+    """The end of a run with a spent budget: the gateway says so, which alone writes its usage."""
+    what = (observed.run.status.get("usage") or {}).get("exhausted")
+    if not what:
+        return None
+    return Outcome(Reason.BUDGET_EXHAUSTED, f"`egress.{what}` is spent")
+
+
 def is_unseen(observed: Observed) -> bool:
     """Whether the namespace's wall is not listed yet, as after every restart: it may well stand."""
     return observed.watched and not observed.sees_pods

@@ -7,9 +7,12 @@ the ones that are sent on.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from anchorhold.api.egress import EgressRule
+from anchorhold.api.egress import REVERSE, EgressRule
 
 HTTPS = 443
+# The method by which a client asks a proxy for a tunnel.
+TUNNEL = "CONNECT"
+NO_HOST, OTHER_HOST = "no-host", "not-the-host-of-the-tunnel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +33,43 @@ class Target:
 def target(method: str, asked: str) -> Target | None:
     """What '/<host>[:<port>]/<path>' means; None if it means nothing."""
     place, _, path = asked.removeprefix("/").partition("/")
-    host, colon, port = place.lower().partition(":")
     if not asked.startswith("/") or "?" in place or "#" in place:
         return None
+    return at(place, method, f"/{path}")
+
+
+def tunnel(authority: str) -> Target | None:
+    """What 'CONNECT <host>:<port>' means; None if it means nothing."""
+    return at(authority, TUNNEL, "") if ":" in authority else None
+
+
+def within(method: str, authority: str, path: str, led: str) -> Target | str:
+    """What a request is for that came through a tunnel to `led`: that very host and port."""
+    wanted, there = at(authority, method, path), tunnel(led)
+    if wanted is None or there is None or not path.startswith("/"):
+        return NO_HOST
+    same = (wanted.host, wanted.port) == (there.host, there.port)
+    return wanted if same and method != TUNNEL else OTHER_HOST
+
+
+def at(place: str, method: str, path: str) -> Target | None:
+    """The target at '<host>[:<port>]'."""
+    host, colon, port = place.lower().partition(":")
     if colon and not (port.isascii() and port.isdigit() and len(port) <= len("65535")):
         return None
-    return Target(method, host, int(port) if colon else HTTPS, f"/{path}")
+    return Target(method, host, int(port) if colon else HTTPS, path)
 
 
-def find(rules: Sequence[EgressRule], wanted: Target) -> EgressRule | str:
-    """The first rule that allows it, or the reason why none does."""
+def find(
+    rules: Sequence[EgressRule], wanted: Target, modes: Sequence[str] = (REVERSE,)
+) -> EgressRule | str:
+    """The first rule that allows it, or the reason why none does. Earlier modes go first."""
     near = [rule for rule in rules if reaches(rule, wanted)]
-    if not near:
-        return "host-not-allowed"
-    allowed = (rule for rule in near if permits(rule, wanted))
+    fitting = [rule for mode in modes for rule in near if rule.mode == mode]
+    if not fitting:
+        return "mode-not-allowed" if near else "host-not-allowed"
+    # What comes through a tunnel is judged then, if it can be.
+    allowed = (rule for rule in fitting if wanted.method == TUNNEL or permits(rule, wanted))
     return next(allowed, "method-or-path-not-allowed")
 
 

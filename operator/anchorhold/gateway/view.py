@@ -5,6 +5,7 @@ rules it asks for, and that the Pod that admission let the controller make for i
 """
 
 import asyncio
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from anchorhold import names
-from anchorhold.api.egress import EgressRule
+from anchorhold.api.egress import Budget, EgressRule
 from anchorhold.api.run import AgentRunSpec
 from anchorhold.cluster import client, informer, paths
 from anchorhold.gateway import credentials
 from anchorhold.gateway.decision import Cell
 from anchorhold.policy import fence
-from anchorhold.policy.evaluate import of_rule
+from anchorhold.policy.budgets import UNLIMITED, tightest
+from anchorhold.policy.egress import of_rule
 from anchorhold.policy.grant import Refusal
 
 Document = Mapping[str, Any]
@@ -31,22 +33,27 @@ PATIENCE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """An AgentRun: the rules that it asks for, none if it is to end."""
+    """An AgentRun: the rules that it asks for, none if it is to end, and its own budget."""
 
     uid: str
     asked: frozenset[str]
     wanted: bool
+    budget: Budget = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A cell's Pod: whose it is, where it is, and the digests of the rules it was granted."""
+    """A cell's Pod: whose it is, where it is, and the digests of the rules it was granted.
+
+    `budget` is what it was granted, None if that can't be read.
+    """
 
     run: str
     uid: str
     address: str
     alive: bool
     granted: Mapping[str, str]
+    budget: Budget | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,8 @@ class Policy:
     name: str
     suspended: bool
     rules: Mapping[str, tuple[str, EgressRule]]
+    budget: Budget = UNLIMITED
+    daily: Budget = UNLIMITED
 
 
 def read_run(document: Document) -> Run:
@@ -65,22 +74,35 @@ def read_run(document: Document) -> Run:
         spec = AgentRunSpec.parse(document["spec"])
     except ValidationError:
         return Run(metadata["uid"], frozenset(), wanted=False)
-    asked = frozenset(rule.name for rule in spec.egress.rules) if spec.egress else frozenset()
-    return Run(metadata["uid"], asked, not spec.cancel and "deletionTimestamp" not in metadata)
+    wanted = not spec.cancel and "deletionTimestamp" not in metadata
+    if spec.egress is None:
+        return Run(metadata["uid"], frozenset(), wanted)
+    asked = frozenset(rule.name for rule in spec.egress.rules)
+    return Run(metadata["uid"], asked, wanted, spec.egress.budget)
 
 
 def read_pod(document: Document) -> Pod:
     """The view of a cell's Pod. One without an owner is nobody's."""
     metadata, status = document["metadata"], document.get("status") or {}
     owner: Document = next(iter(metadata.get("ownerReferences") or ()), {})
-    rules = (metadata.get("annotations") or {}).get(names.RULES_ANNOTATION, "").split()
+    annotations = metadata.get("annotations") or {}
+    rules = annotations.get(names.RULES_ANNOTATION, "").split()
     return Pod(
         run=owner.get("name", ""),
         uid=owner.get("uid", ""),
         address=status.get("podIP", ""),
         alive=status.get("phase") in ("Pending", "Running") and "deletionTimestamp" not in metadata,
         granted={name: digest for name, _, digest in (rule.partition("=") for rule in rules)},
+        budget=granted_budget(annotations.get(names.EFFECTIVE_ANNOTATION, "{}")),
     )
+
+
+def granted_budget(record: str) -> Budget | None:
+    """The budget in the record that a cell carries, so that a wider one does not reach it."""
+    try:
+        return Budget.parse(json.loads(record).get("effective", {}).get("budget", {}))
+    except (ValueError, AttributeError, RecursionError):
+        return None
 
 
 def read_policy(document: Document) -> Policy:
@@ -89,7 +111,8 @@ def read_policy(document: Document) -> Policy:
     if isinstance(policy, Refusal):
         return Policy(document["metadata"]["name"], suspended=True, rules={})
     rules = {rule.name: (of_rule(rule), rule) for rule in policy.spec.egress.rules}
-    return Policy(policy.name, policy.spec.suspend, rules)
+    egress = policy.spec.egress
+    return Policy(policy.name, policy.spec.suspend, rules, egress.budget, egress.daily_budget)
 
 
 class View:
@@ -136,7 +159,7 @@ class View:
     def cell(self, uid: str) -> Cell | None:
         """The run with this uid, if it lives, with the rules that hold for it at this moment."""
         namespace, pod = self._cells.get(uid, ("", None))
-        if pod is None or not (pod.alive and pod.address):
+        if pod is None or not (pod.alive and pod.address) or pod.budget is None:
             return None
         sources = (self.runs, self.policies, self.secrets, self.bindings, self.pods[namespace])
         if not follows(*sources):
@@ -152,6 +175,8 @@ class View:
             policies=tuple(policy.name for policy in policies),
             rules=tuple(usable(run, pod, policies)) if policies else (),
             suspended=not policies or any(policy.suspended for policy in policies),
+            budget=tightest([run.budget, pod.budget, *(policy.budget for policy in policies)]),
+            daily=tuple((p.name, p.daily) for p in policies if p.daily != UNLIMITED),
         )
 
     def kept(self, name: str) -> credentials.Keeping | None:

@@ -7,6 +7,7 @@ from anchorhold.api import egress as egress_api
 from anchorhold.api import policy as policy_api
 from anchorhold.api import run as run_api
 from anchorhold.api.base import DIGEST_PATTERN, first_reserved
+from anchorhold.api.egress import Budget
 from anchorhold.api.policy import (
     CLASS_RULE,
     AgentPolicySpec,
@@ -15,32 +16,21 @@ from anchorhold.api.policy import (
     Isolation,
 )
 from anchorhold.api.run import AgentRunSpec, Input
-from anchorhold.policy import quantity
+from anchorhold.policy import budgets, quantity
 
 Check = Callable[[AgentRunSpec, AgentPolicySpec], str | None]
 
 
 def nothing_reserved_is_asked(asked: AgentRunSpec, _: AgentPolicySpec) -> str | None:
     """Fields that nothing enforces yet."""
-    sentences = [first_reserved(item, run_api.RESERVED_INPUT) for item in asked.inputs]
-    if asked.egress is not None:
-        sentences.append(first_reserved(asked.egress, egress_api.RESERVED_ASKED))
+    sentences = (first_reserved(item, run_api.RESERVED_INPUT) for item in asked.inputs)
     return next(filter(None, sentences), None)
 
 
 def nothing_reserved_is_set(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
     """A restriction that would be ignored makes the whole policy void."""
-    sentences = [first_reserved(rule, egress_api.RESERVED_RULE) for rule in policy.egress.rules]
-    sentences.append(first_reserved(policy.egress, egress_api.RESERVED_EGRESS))
+    sentences = (first_reserved(rule, egress_api.RESERVED_RULE) for rule in policy.egress.rules)
     return first_reserved(policy, policy_api.RESERVED) or next(filter(None, sentences), None)
-
-
-def modes_are_supported(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
-    """Only what the gateway really does."""
-    odd = (rule for rule in policy.egress.rules if rule.mode != egress_api.REVERSE)
-    if (rule := next(odd, None)) is None:
-        return None
-    return f"`egress.rules['{rule.name}'].mode` '{rule.mode}' is not supported yet"
 
 
 def rules_are_listed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
@@ -50,6 +40,16 @@ def rules_are_listed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None
     if (name := next((name for name in wanted if name not in listed), None)) is None:
         return None
     return f"`egress.rules['{name}'].name` must be a rule that the policy lists"
+
+
+def budget_is_allowed(asked: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
+    """How much of the gateway it may use."""
+    given = asked.egress.budget if asked.egress is not None else Budget()
+    for kind in budgets.KINDS:
+        amount, bound = getattr(given, kind), getattr(policy.egress.budget, kind)
+        if amount is not None and bound is not None and amount > bound:
+            return f"`egress.budget.{kind}` '{amount}' must be less than or equal to '{bound}'"
+    return None
 
 
 def isolation_is_whole(_: AgentRunSpec, policy: AgentPolicySpec) -> str | None:
@@ -167,7 +167,6 @@ CHECKS_WHILE_RUNNING: tuple[Check, ...] = (
     isolation_is_whole,
     image_is_listed,
     image_inputs_are_listed,
-    modes_are_supported,
     rules_are_listed,
     skills_are_listed,
 )
@@ -184,7 +183,7 @@ CHECKS: tuple[Check, ...] = (
     workspace_is_allowed,
     retention_is_allowed,
     inputs_are_listed,
-    modes_are_supported,
     rules_are_listed,
+    budget_is_allowed,
     skills_are_listed,
 )

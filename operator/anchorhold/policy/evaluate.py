@@ -10,17 +10,11 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from anchorhold.api.egress import EgressRule
 from anchorhold.api.policy import AgentPolicySpec, Seccomp
 from anchorhold.api.run import AgentRunSpec, Input
 from anchorhold.api.status import AppliedPolicy, Effective, Reason
-from anchorhold.policy import checks, digest, library, quantity, window
+from anchorhold.policy import checks, digest, egress, library, quantity, window
 from anchorhold.policy.grant import BoundPolicy, Grant, GrantedInput, Refusal, Request, Site, Source
-
-NO_GATEWAY = (
-    "`egress` needs a gateway, and none is installed: a platform admin must set the value "
-    "`gateway.envoyImage` of the chart anchorhold"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +43,8 @@ def evaluate(
         return refusal
     if (sentence := first_objection(request, policies, checks.CHECKS)) is not None:
         return Refusal(Reason.POLICY_REFUSED, sentence)
-    if request.spec.egress is not None and site.gateways == 0:
-        return Refusal(Reason.POLICY_REFUSED, NO_GATEWAY)
+    if (sentence := egress.not_installed(request.spec, policies[0].spec, site)) is not None:
+        return Refusal(Reason.POLICY_REFUSED, sentence)
     inputs = tuple(granted_input(item, config_maps) for item in request.spec.inputs)
     unfit_ones = (unfit(item, config_maps) for item in inputs)
     if (unfit_one := next(filter(None, unfit_ones), None)) is not None:
@@ -91,24 +85,7 @@ def conflict(policies: Sequence[BoundPolicy]) -> Refusal | None:
             names = ", ".join(f"'{policy.name}'" for policy in policies)
             sentence = f"the AgentPolicies {names} must not differ in `{to_camel(field)}`"
             return Refusal(Reason.POLICY_CONFLICT, sentence)
-    return differing_rule(policies)
-
-
-def differing_rule(policies: Sequence[BoundPolicy]) -> Refusal | None:
-    """A rule of the gateway that two policies have under one name, with different content."""
-    known: dict[str, EgressRule] = {}
-    for policy in policies:
-        for rule in policy.spec.egress.rules:
-            if known.setdefault(rule.name, rule) != rule:
-                sentence = f"`egress.rules['{rule.name}']` must be the same in every AgentPolicy"
-                return Refusal(Reason.POLICY_CONFLICT, sentence)
-    return None
-
-
-def granted_rules(asked: AgentRunSpec, policy: AgentPolicySpec) -> tuple[EgressRule, ...]:
-    """The rules that a run asks for: every policy has them, and each has the same."""
-    listed = {rule.name: rule for rule in policy.egress.rules}
-    return tuple(listed[rule.name] for rule in asked.egress.rules) if asked.egress else ()
+    return egress.differing_rule(policies)
 
 
 def longest_deadline(policies: Sequence[BoundPolicy]) -> int:
@@ -170,12 +147,13 @@ def grant(
     site: Site,
 ) -> Grant:
     """Every limit resolved, and the digest over all that is granted, the task included."""
-    rules = granted_rules(request.spec, policies[0].spec)
+    rules = egress.granted_rules(request.spec, policies[0].spec)
     effective = resolve(request.spec, [policy.spec for policy in policies], inputs)
     agent = policies[0].spec.seccomp is Seccomp.AGENT
     effective["seccomp"] = site.profile if agent else Seccomp.RUNTIME_DEFAULT.value
     effective["skills"] = [{"name": skill.name, "digest": skill.digest} for skill in skills]
-    effective["rules"] = [{"name": rule.name, "digest": of_rule(rule)} for rule in rules]
+    effective["rules"] = [{"name": rule.name, "digest": egress.of_rule(rule)} for rule in rules]
+    effective |= egress.budget(request.spec, policies)
     placement = policies[0].spec.placement
     parts = (request.spec.model_dump(mode="json"), placement.model_dump(mode="json"))
     whole = [effective, *parts, request.uid, site.image]
@@ -190,11 +168,6 @@ def grant(
         site=site,
         effective=Effective.parse({**effective, "digest": digest.of_value(whole)}),
     )
-
-
-def of_rule(rule: EgressRule) -> str:
-    """The digest of a rule: the gateway lets a run use it only as it was granted."""
-    return digest.of_value(rule.model_dump(mode="json"))
 
 
 def applied(policies: Sequence[BoundPolicy]) -> list[dict[str, Any]]:

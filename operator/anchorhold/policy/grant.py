@@ -64,7 +64,8 @@ class Site:
 
     `image` is our own image, by digest. No cell may reach `canary`, 'host:port', which is ours, or
     any of `closed`, which are the admin's. `profile` is the seccomp profile, as a node knows it.
-    Of `gateways` there are so many; 0: no run has egress.
+    Of `gateways` there are so many; 0: no run has egress. `authority` is the certificate (PEM) by
+    which an agent knows a gateway that reads what is in its tunnels; empty: none does.
     """
 
     image: str
@@ -72,6 +73,7 @@ class Site:
     closed: tuple[str, ...]
     profile: str
     gateways: int
+    authority: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """Every way to change a file that was given read-only."""
 
+import contextlib
 import ctypes
 import fcntl
+import json
 import os
 import struct
 from collections.abc import Callable
@@ -13,6 +15,7 @@ OPEN_TREE, MOUNT_SETATTR, CLONE, HERE = 428, 442, 1, -100
 NAME_TO_HANDLE, OPEN_BY_HANDLE = {"x86_64": (303, 304), "aarch64": (264, 265)}[os.uname().machine]
 NEW_USER_AND_MOUNTS = 0x10000000 | 0x20000
 MINE = "/workspace"
+BOUND = f"{MINE}/bound"
 Trick = Callable[[str, str], object]
 
 
@@ -121,8 +124,29 @@ def by_handle(folder: str) -> int:
 
 def bound_elsewhere(folder: str) -> None:
     """A second mount of the folder, where the agent likes."""
-    os.makedirs(f"{MINE}/bound", exist_ok=True)
-    mount(folder, f"{MINE}/bound", BIND)
+    os.makedirs(BOUND, exist_ok=True)
+    mount(folder, BOUND, BIND)
+
+
+def written_where_bound(file: str) -> None:
+    """Write through that second mount, which may have forgotten what the first was told."""
+    opened(f"{BOUND}/{os.path.basename(file)}", os.O_WRONLY)
+
+
+def remounted_where_bound(file: str) -> None:
+    """Write through it when its flag has been cleared: it is nobody else's."""
+    mount("none", BOUND, REMOUNT | BIND)
+    written_where_bound(file)
+
+
+def left() -> None:
+    """Be root over mounts of one's own, as far as the kernel lets one."""
+    maps = {"setgroups": "deny", "uid_map": f"0 {os.getuid()} 1", "gid_map": f"0 {os.getgid()} 1"}
+    call("unshare", NEW_USER_AND_MOUNTS)
+    with contextlib.suppress(OSError):
+        for name, text in maps.items():
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
 
 
 # In an order in which each can work after the others have.
@@ -133,9 +157,19 @@ ON_MOUNTS: dict[str, Trick] = {
     "copy the mount": lambda folder, _: cloned(folder),
     "open past the mount": lambda folder, _: by_handle(folder),
     "bind elsewhere": lambda folder, _: bound_elsewhere(folder),
+    "write where it is bound": lambda _, file: written_where_bound(file),
+    "remount where it is bound": lambda _, file: remounted_where_bound(file),
     "bind over": lambda folder, _: mount(MINE, folder, BIND),
     "unmount": lambda folder, _: call("umount2", folder.encode(), DETACH),
-    "leave the mount namespace": lambda *_: call("unshare", NEW_USER_AND_MOUNTS),
+    "leave the mount namespace": lambda *_: left(),
+}
+# After these the folder is no longer what was given.
+HIDING = ("bind over", "unmount", "leave the mount namespace")
+# Whoever has left tries the mounts first: files may be writable then.
+HAVING_LEFT = {
+    **{name: trick for name, trick in ON_MOUNTS.items() if name not in HIDING},
+    **ON_FILES,
+    **{name: ON_MOUNTS[name] for name in HIDING},
 }
 
 
@@ -143,3 +177,23 @@ def all_on(folder: str, file: str, tricks: dict[str, Trick]) -> dict[str, str]:
     """What came of each trick."""
     path = f"{folder}/{file}"
     return {name: outcome(lambda do=trick: do(folder, path)) for name, trick in tricks.items()}
+
+
+def thoroughly(folder: str, file: str) -> dict[str, str]:
+    """What came of each trick, and of each by whoever has tried to leave the mount namespace."""
+    seen = all_on(folder, file, {**ON_FILES, **ON_MOUNTS})
+    again = all_on(folder, file, HAVING_LEFT)
+    return seen | {f"{name}, having left": came for name, came in again.items()}
+
+
+def apart(do: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """What a child of the program has seen: the mounts of the program stay as they are."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.write(writer, json.dumps(do()).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader) as told:
+        return dict(json.load(told))

@@ -1,4 +1,4 @@
-"""Writes Envoy's configuration: `python -m anchorhold.gateway.envoy FILE`.
+"""Envoy's configuration. Pure.
 
 It never changes with runs. Envoy asks the decider about each request, routes by its verdict alone,
 and dials the one address that was judged (cluster type ORIGINAL_DST): a cluster that asks name
@@ -6,23 +6,19 @@ servers itself judges the first address of several and may dial the second. `ups
 second layer against the same mistake, with the ranges of `addresses`.
 """
 
-import json
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from anchorhold import names
 from anchorhold.gateway import addresses
-from anchorhold.gateway.decision import REVERSE, ROUTE_HEADER
-from anchorhold.gateway.second_layer import Config, part, second_layer, typed
+from anchorhold.gateway.decision import CONNECT, INSIDE, INTERCEPT, REVERSE, ROUTE_HEADER, TOLD_BY
+from anchorhold.gateway.envoy import clusters, intercept, tunnel
+from anchorhold.gateway.envoy.clusters import AUTHZ, BUFFER_BYTES, DECIDER, MOST_CONNECTIONS
+from anchorhold.gateway.envoy.reporting import counts_tokens, reports
+from anchorhold.gateway.envoy.second_layer import Config, part
 
 FOLDER = "/run/anchorhold/gateway"
-DECIDER, AUTHZ = "decider", "envoy.filters.http.ext_authz"
 AUTHZ_SECONDS = 8
-BUFFER_BYTES = 65_536
-# An open stream takes some 60 KiB; so many fit into the memory that the chart gives.
-MOST_CONNECTIONS = 2_000
 LUA = "extensions.filters.http.lua.v3.Lua"
 SCRUB = Path(__file__).with_name("scrub.lua").read_text(encoding="ascii")
 MUTATION = "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
@@ -37,10 +33,17 @@ def bootstrap(reachable: Sequence[addresses.Network], authorities: str, folder: 
         # Without an id, some of Envoy's services end the process at the first request.
         "node": {"id": names.GATEWAY, "cluster": names.GATEWAY},
         "admin": {"address": {"pipe": {"path": f"{folder}/admin.sock", "mode": 0o600}}},
+        "bootstrap_extensions": [tunnel.internal_listeners()],
         "overload_manager": {"resource_monitors": [bounded()]},
         "static_resources": {
-            "listeners": [listener()],
-            "clusters": [decider(folder), upstream(reachable, authorities)],
+            "listeners": [listener(), *tunnels(reachable, folder)],
+            "clusters": [
+                clusters.decider(folder),
+                clusters.upstream(reachable, authorities),
+                clusters.outside(tunnel.OUTSIDE),
+                intercept.cluster(folder),
+                *(clusters.inside(name) for name in (CONNECT, INTERCEPT)),
+            ],
         },
     }
 
@@ -52,12 +55,6 @@ def bounded() -> Config:
     return part(name, kind, max_active_downstream_connections=MOST_CONNECTIONS)
 
 
-def thresholds() -> Config:
-    """As many requests at a time; Envoy's own bound is half of it."""
-    fields = ("max_connections", "max_pending_requests", "max_requests")
-    return {"thresholds": [dict.fromkeys(fields, MOST_CONNECTIONS)]}
-
-
 def listener() -> Config:
     """Where agents knock."""
     address = {"address": "0.0.0.0", "port_value": names.GATEWAY_PORT}  # noqa: S104
@@ -65,16 +62,39 @@ def listener() -> Config:
         "name": REVERSE,
         "address": {"socket_address": address},
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
-        "filter_chains": [{"filters": [connections()]}],
+        "filter_chains": [{"filters": [of_agents()]}],
     }
 
 
-def connections() -> Config:
+def tunnels(reachable: Sequence[addresses.Network], folder: str) -> list[Config]:
+    """The listeners inside: what each mode lets through, and what reads it where that is us."""
+    line = written(tunnel.line())
+    return [
+        tunnel.listener(CONNECT, tunnel.OUTSIDE, tunnel.outside(reachable), line),
+        tunnel.listener(INTERCEPT, INSIDE, tunnel.HERE, line),
+        intercept.listener(folder, in_a_tunnel()),
+    ]
+
+
+def of_agents() -> Config:
+    """Requests, and requests for a tunnel."""
+    ways = [way(REVERSE), *(tunnel.route(name, verdict(name)) for name in (CONNECT, INTERCEPT))]
+    filters = [asks(), tunnel.handed_on(AUTHZ)]
+    routed = routes([*ways, end({"connect_matcher": {}})])
+    return connections(REVERSE, filters, routed, "CONNECT")
+
+
+def in_a_tunnel() -> Config:
+    """The requests that come through one, where it is ours to read them."""
+    return connections(INSIDE, [asks()], routes([way(REVERSE)]))
+
+
+def connections(name: str, filters: Sequence[Config], routed: Config, *upgrades: str) -> Config:
     """How a connection is read, and what becomes of its requests."""
     return part(
         "http",
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        stat_prefix=REVERSE,
+        stat_prefix=name,
         # The address of the Pod, and nothing that a header claims.
         use_remote_address=True,
         skip_xff_append=True,
@@ -84,30 +104,44 @@ def connections() -> Config:
         path_with_escaped_slashes_action="REJECT_REQUEST",
         request_headers_timeout="10s",
         stream_idle_timeout="300s",
+        # What is left of a reply when its connection ends is for an agent that is busy to read.
+        delayed_close_timeout="5s",
         max_request_headers_kb=32,
-        common_http_protocol_options={
-            "idle_timeout": "300s",
-            "headers_with_underscores_action": "REJECT_REQUEST",
-            "max_headers_count": 100,
-        },
-        http2_protocol_options={"max_concurrent_streams": 100},
+        **protocols(),
         # An agent chooses neither a route nor an address.
         early_header_mutation_extensions=[
             part("stripped", MUTATION, mutations=[{"remove": name} for name in OURS_ALONE])
         ],
-        upgrade_configs=[{"upgrade_type": "websocket"}],
-        access_log=[log()],
-        http_filters=[
-            asks(),
-            part("envoy.filters.http.lua", LUA, default_source_code={"inline_string": SCRUB}),
-            part(
-                "envoy.filters.http.router",
-                "extensions.filters.http.router.v3.Router",
-                suppress_envoy_headers=True,
-            ),
-        ],
-        route_config=routes(),
+        upgrade_configs=[{"upgrade_type": each} for each in ("websocket", *upgrades)],
+        access_log=[log(), reports()],
+        access_log_options={"access_log_flush_interval": "1s"},
+        http_filters=[*filters, *replies()],
+        route_config=routed,
     )
+
+
+def replies() -> list[Config]:
+    """What looks at each reply, the last one first."""
+    router = "extensions.filters.http.router.v3.Router"
+    return [
+        part("envoy.filters.http.lua", LUA, default_source_code={"inline_string": SCRUB}),
+        counts_tokens(),
+        part("envoy.filters.http.router", router, suppress_envoy_headers=True),
+    ]
+
+
+def protocols() -> Config:
+    """What HTTP may be, in either version."""
+    return {
+        "common_http_protocol_options": {
+            "idle_timeout": "300s",
+            "headers_with_underscores_action": "REJECT_REQUEST",
+            "max_headers_count": 100,
+        },
+        # Python's own client asks a proxy for tunnels by HTTP/1.0.
+        "http_protocol_options": {"accept_http_10": True},
+        "http2_protocol_options": {"max_concurrent_streams": 100},
+    }
 
 
 def asks() -> Config:
@@ -119,6 +153,8 @@ def asks() -> Config:
         failure_mode_allow=False,
         status_on_error={"code": "ServiceUnavailable"},
         clear_route_cache=True,
+        # Whose tunnel a request came through, if it came through one.
+        metadata_context_namespaces=[TOLD_BY],
         grpc_service={
             "envoy_grpc": {"cluster_name": DECIDER},
             "timeout": f"{AUTHZ_SECONDS}s",
@@ -126,11 +162,16 @@ def asks() -> Config:
     )
 
 
-def routes() -> Config:
-    """One way out, with a verdict; without one, an end."""
-    verdict = {"name": ROUTE_HEADER, "string_match": {"exact": REVERSE}}
-    allowed = {
-        "match": {"prefix": "/", "headers": [verdict]},
+def routes(ways: Sequence[Config]) -> Config:
+    """With a verdict, the way that it names; without one, an end."""
+    hosts = [{"name": "all", "domains": ["*"], "routes": [*ways, end({"prefix": "/"})]}]
+    return {"virtual_hosts": hosts}
+
+
+def way(name: str) -> Config:
+    """The way of a request to the upstream."""
+    return {
+        "match": {"prefix": "/", "headers": [verdict(name)]},
         "request_headers_to_remove": [ROUTE_HEADER, *UNTOLD],
         "route": {
             "cluster": "upstream",
@@ -140,8 +181,16 @@ def routes() -> Config:
             "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request"},
         },
     }
-    refused = {"match": {"prefix": "/"}, "direct_response": {"status": 403}}
-    return {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [allowed, refused]}]}
+
+
+def end(match: Config) -> Config:
+    """No way on."""
+    return {"match": match, "direct_response": {"status": 403}}
+
+
+def verdict(name: str) -> Config:
+    """That the decider chose this way."""
+    return {"name": ROUTE_HEADER, "string_match": {"exact": name}}
 
 
 def log() -> Config:
@@ -159,63 +208,18 @@ def log() -> Config:
         "sent": "%BYTES_SENT%",
         "milliseconds": "%DURATION%",
     }
+    # Open streams are reported each second, and are one line when they end.
+    ended = {"log_type_filter": {"types": ["DownstreamEnd"]}}
+    return {**written({**said, **seen}), "filter": ended}
+
+
+def written(line: Config) -> Config:
+    """A line of JSON on the standard output."""
     return part(
         "envoy.access_loggers.stdout",
         "extensions.access_loggers.stream.v3.StdoutAccessLog",
-        log_format={"omit_empty_values": True, "json_format": {**said, **seen}},
+        log_format={"omit_empty_values": True, "json_format": line},
     )
 
 
-SAID = ("run", "uid", "rule", "host", "decision", "reason")
-HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-
-
-def decider(folder: str) -> Config:
-    """Ours, at a Unix socket that no agent reaches."""
-    endpoint = {"endpoint": {"address": {"pipe": {"path": f"{folder}/decider.sock"}}}}
-    options = typed(
-        "extensions.upstreams.http.v3.HttpProtocolOptions",
-        explicit_http_config={"http2_protocol_options": {}},
-    )
-    return {
-        "name": DECIDER,
-        "connect_timeout": "1s",
-        "circuit_breakers": thresholds(),
-        "load_assignment": {"cluster_name": DECIDER, "endpoints": [{"lb_endpoints": [endpoint]}]},
-        "typed_extension_protocol_options": {HTTP_OPTIONS: options},
-    }
-
-
-def upstream(reachable: Sequence[addresses.Network], authorities: str) -> Config:
-    """The address that was judged, by TLS, under the name that was judged."""
-    trusted = {"validation_context": {"trusted_ca": {"filename": authorities}}}
-    codec = "extensions.filters.http.upstream_codec.v3.UpstreamCodec"
-    options = typed(
-        "extensions.upstreams.http.v3.HttpProtocolOptions",
-        upstream_http_protocol_options={"auto_sni": True, "auto_san_validation": True},
-        auto_config={"http2_protocol_options": {}},
-        http_filters=[second_layer(reachable), part("envoy.filters.http.upstream_codec", codec)],
-    )
-    tls = "extensions.transport_sockets.tls.v3.UpstreamTlsContext"
-    return {
-        "name": "upstream",
-        "type": "ORIGINAL_DST",
-        "lb_policy": "CLUSTER_PROVIDED",
-        "connect_timeout": "5s",
-        "circuit_breakers": thresholds(),
-        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
-        "original_dst_lb_config": {"metadata_key": {"key": AUTHZ, "path": [{"key": "dst"}]}},
-        "transport_socket": part("tls", tls, common_tls_context=trusted),
-        "typed_extension_protocol_options": {HTTP_OPTIONS: options},
-    }
-
-
-def main() -> None:
-    """Write it for this installation."""
-    reachable = addresses.networks(os.environ["ANCHORHOLD_REACHABLE"])
-    config = bootstrap(reachable, os.environ["ANCHORHOLD_AUTHORITIES"], FOLDER)
-    Path(sys.argv[1]).write_text(json.dumps(config), encoding="ascii")
-
-
-if __name__ == "__main__":
-    main()
+SAID = ("run", "uid", "rid", "rule", "host", "decision", "reason")

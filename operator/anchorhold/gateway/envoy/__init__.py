@@ -1,0 +1,1 @@
+"""What Envoy is told: where it listens, whom it asks, and where it may go."""

@@ -1,0 +1,1 @@
+"""What runs use: reserved before, settled after, on record before it is given out."""
