@@ -22,6 +22,7 @@ def test_deleting_a_run_kills_its_cell_with_the_controller_stopped(
     wait_for(lambda: not agents.pods(name), 60, "the cell to be gone")
 
 
+@pytest.mark.long
 def test_the_deadline_holds_with_the_controller_stopped(agents: Agents, controller: Controller):
     """The kubelet keeps the time, also for an agent that hears no signal; the record follows."""
     name = agents.running("import deaf", activeDeadlineSeconds=20)

@@ -116,6 +116,7 @@ def below(claim: str) -> Iterator[Path]:
     shell.run(*enter, "umount", "--lazy", folder / "below")
 
 
+@pytest.mark.long
 def test_what_is_mounted_below_an_input_is_read_only_as_well(
     agents: Agents, under_gvisor: Agents, below: Path, claim: str, attempts: Attempts
 ):

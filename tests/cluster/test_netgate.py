@@ -154,6 +154,7 @@ def test_an_agent_starts_once_nothing_answers_and_the_status_says_so(
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_no_agent_starts_while_nobody_enforces_the_fence(
     agents: Agents, bed: Installation, attempts: Attempts
 ):
@@ -203,6 +204,7 @@ def test_a_cell_that_is_posted_while_there_is_no_controller_starts(
     assert condition(agents.end(run))["reason"] == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("content", "reason"),
     [("value", "Completed"), ("another", "InputMissing")],
@@ -260,6 +262,7 @@ def until_over(kubectl: Kubectl, name: str, namespace: str) -> Document:
     return wait_for(over, 90, f"the end of {name}")
 
 
+@pytest.mark.long
 def test_no_cell_is_made_while_the_canary_is_dead(
     agents: Agents, kubectl: Kubectl, attempts: Attempts
 ):

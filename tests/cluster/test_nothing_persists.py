@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 import onnode
 from agents import Agents
 from attempts import Attempts
@@ -26,6 +28,7 @@ print(json.dumps(persistence.find({!r}[::-1])))
 QUICK = {"cpu": "500m", "memory": "128Mi"}
 
 
+@pytest.mark.long
 def test_nothing_that_a_run_leaves_is_found_by_another(
     hostile: Agents, tier: Tier, attempts: Attempts
 ):

@@ -3,6 +3,8 @@
 import hashlib
 import json
 
+import pytest
+
 from agents import Agents, both_tiers, condition
 from bed import profile
 from bed.kube import Kubectl
@@ -210,6 +212,7 @@ def test_an_agent_reads_its_inputs_and_cannot_write_them(agents: Agents, claim: 
     assert recorded["tree"]["source"] == f"PersistentVolumeClaim/{claim}"
 
 
+@pytest.mark.long
 def test_runs_beyond_the_policy_wait_for_their_turn(agents: Agents, kubectl: Kubectl):
     """Seven runs under `activeRuns: 5`: five have cells, two wait, and all come to their end."""
     names = [agents.submit("import time; time.sleep(8)") for _ in range(7)]

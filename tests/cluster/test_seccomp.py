@@ -140,6 +140,7 @@ def test_dangerous_calls_fail_in_a_cell_and_not_without_the_profile(
     assert outside.get(calls.ENTRY, calls.SUCCESS) == calls.SUCCESS
 
 
+@pytest.mark.long
 def test_a_policy_can_ask_for_the_runtimes_own_profile(agents: Agents, kubectl: Kubectl):
     """It allows IPv6, for one; the status says which profile it was."""
     open_one = "import socket; socket.socket(socket.AF_INET6)"
@@ -208,6 +209,7 @@ def missing(kubectl: Kubectl) -> Iterator[None]:
         wait_for(ON_THE_NODE.exists, 60, "the profile to be back")
 
 
+@pytest.mark.long
 def test_a_node_without_the_profile_starts_nothing(
     agents: Agents, kubectl: Kubectl, attempts: Attempts
 ):

@@ -78,6 +78,7 @@ def test_a_run_whose_fence_falls_is_ended_and_none_starts_until_it_stands(
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_without_a_sentinel_it_gets_out_and_nobody_says_a_word(agents: Agents, kubectl: Kubectl):
     """The control: the same agent, the same dead enforcer, and a sentinel that looks at nothing."""
     with blind_sentinel(kubectl):
@@ -114,6 +115,7 @@ def test_a_sentinel_that_is_deleted_ends_nothing_and_nothing_starts_until_it_is_
     assert (still, ended) == ("Running", "Completed")
 
 
+@pytest.mark.long
 def test_the_netgate_alone_keeps_an_agent_from_starting_where_ipv6_is_open(
     agents: Agents, kubectl: Kubectl, tenant: str, attempts: Attempts
 ):

@@ -38,6 +38,7 @@ def says(kubectl: Kubectl, name: str) -> str:
     return wait_for(lambda: kubectl.run(*look).stdout, 60, f"{name} to speak").split()[0]
 
 
+@pytest.mark.long
 def test_fenced_pods_reach_nobody_over_ipv6(fenced: Unfenced, kubectl: Kubectl, attempts: Attempts):
     """Under default deny both ways, with the runtime's own seccomp profile and no netgate.
 

@@ -138,6 +138,7 @@ def test_tokens_are_counted_as_the_model_reports_them(window: Agents):
     wait_for(lambda: usage(window.get(name))["tokens"] == 126, 60, "the tokens on record")
 
 
+@pytest.mark.long
 def test_with_the_controller_down_nothing_more_is_let_pass(window: Agents, controller: Controller):
     """And the run ends when the controller is back."""
     run = window.running(talk(ASKS_ON, pause=1), egress=egress(requests=20))
@@ -165,6 +166,7 @@ def test_a_policy_that_is_tightened_bites_at_once(
     assert answers(window, run).count("200") < 50
 
 
+@pytest.mark.long
 def test_a_new_gateway_gives_out_no_fresh_budget(window: Agents, kubectl: Kubectl):
     """A step of two at most is lost, and one request whose answer nobody waited for."""
     before = len(world_log())

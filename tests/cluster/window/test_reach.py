@@ -143,6 +143,7 @@ tell(count=count, switched=switched, echoed=echoed)
     assert found == {"count": 100_000_000, "switched": "101", "echoed": "hi"}
 
 
+@pytest.mark.long
 def test_a_token_is_worth_nothing_elsewhere_or_later(window: Agents, attempts: Attempts):
     """From another cell, whose source address arrives through the Service; and after the end."""
     owner = window.running(egress=egress("model"))

@@ -179,15 +179,16 @@ def missing(seen: Seen, namespace: Document) -> list[str]:
         if selected(each) == own and each["spec"].get("validationActions") == ["Deny"]
     ]
     here = {spec["policyName"] for spec in bound}
-    faults = [each for each in (*names.LIMITS_POLICIES, *names.FLOOR_POLICIES) if each not in here]
+    wanted = (*names.LIMITS_POLICIES, *names.FLOOR_POLICIES)
+    faults = [f"no {each}" for each in wanted if each not in here]
     policies = {spec["paramRef"]["name"] for spec in bound if "paramRef" in spec}
     known = {name(each): each["spec"].get("suspend", False) for each in seen.items["agentpolicies"]}
     faults += [f"AgentPolicy '{each}' does not exist" for each in sorted(policies - set(known))]
     faults += [f"AgentPolicy '{each}' is suspended" for each in sorted(policies) if known.get(each)]
     walls = [name(w) for w in seen.items["networkpolicies"] if w["metadata"]["namespace"] == own]
-    faults += [] if names.DEFAULT_DENY in walls else [names.DEFAULT_DENY]
+    faults += [] if names.DEFAULT_DENY in walls else [f"no NetworkPolicy {names.DEFAULT_DENY}"]
     level = namespace["metadata"]["labels"].get("pod-security.kubernetes.io/enforce")
-    return [*faults, *([] if level == "restricted" else ["Pod Security 'restricted'"])]
+    return [*faults, *([] if level == "restricted" else ["not Pod Security 'restricted'"])]
 
 
 def selected(binding: Document) -> str:

@@ -70,7 +70,7 @@ def table(found: list[Finding]) -> Table:
     """What is not well first."""
     shown = Table(title="kubectl anchorhold doctor")
     for heading in ("", "what", "seen", "what to do"):
-        shown.add_column(heading, overflow="fold")
+        shown.add_column(heading, overflow="fold", no_wrap=heading == "what")
     order = [State.BAD, State.UNKNOWN, State.GOOD]
     for each in sorted(found, key=lambda finding: order.index(finding.state)):
         word = Text(each.state.value, style=COLOURS[each.state])

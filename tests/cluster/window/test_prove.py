@@ -21,17 +21,9 @@ pytestmark = pytest.mark.usefixtures("nobody_waits")
 
 
 @pytest.fixture(scope="module")
-def window(bed: Installation) -> Iterator[Installation]:
-    """The installation with a gateway; it is gone after this module."""
-    bed.gateway()
-    yield bed
-    bed.controller()
-
-
-@pytest.fixture(scope="module")
-def places(window: Installation) -> Iterator[dict[str, Place]]:
+def places(gateway: Installation) -> Iterator[dict[str, Place]]:
     """A namespace of each tier; those that were onboarded are removed after this module."""
-    found = {namespace: Place(window, namespace) for namespace in TIERS}
+    found = {namespace: Place(gateway, namespace) for namespace in TIERS}
     yield found
     for place in found.values():
         place.remove()
@@ -150,9 +142,8 @@ class Sabotaged(Installation):
 
 @pytest.mark.long
 def test_a_decider_that_allows_every_host_and_path_is_found(
-    window: Installation, tmp_path: Path, kubectl: Kubectl
+    gateway: Installation, tmp_path: Path, kubectl: Kubectl
 ):
-    """The last test of this module: the gateway is another one after it."""
     for name in ("operator/anchorhold", "requirements", "build/wheels"):
         shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=shutil.ignore_patterns("__py*"))
     for name in ("Dockerfile", ".dockerignore"):
