@@ -88,15 +88,18 @@ class Place:
 
     def run(self, *words: str) -> tuple[int, str]:
         """The same, and whatever it says."""
+        with self.start(*words) as running:
+            said, _ = running.communicate()
+        return running.returncode, said
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """The same, and nobody waits for it."""
         command = [
             sys.executable, "-m", "anchorhold.cli", "prove", "--namespace", self.namespace,
             "--kubeconfig", str(CLUSTER / "kubeconfig"), "--internet", INTERNET, *words,
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "operator")}
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, text=True, check=False, env=environment
-        )
-        return done.returncode, done.stdout
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
     def remove(self) -> None:
         """Take the namespace away, and what outlives its release."""

@@ -134,13 +134,26 @@ def test_where_nothing_starts_one_run_finds_out_for_all(
     pending = {"type": "Succeeded", "status": "Unknown", "reason": "Pending", "message": ""}
     cluster.objects[stage.runs(second)]["status"] = {"conditions": [pending]}
 
-    with pytest.raises(GaveUpError, match=f"ended as {reason}, not Completed: says why"):
+    with pytest.raises(GaveUpError, match=f"is {reason}, not Completed: says why"):
         stage.until(first, "Completed")
 
     assert bool(stage.broken) is not waits
     if not waits:
-        with pytest.raises(GaveUpError, match=f"ended as {reason}"):
+        with pytest.raises(GaveUpError, match=f"is {reason}"):
             stage.until(second, "Completed")
+
+
+def test_a_run_that_its_namespace_holds_back_need_not_end_first(
+    stage: Stage, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("anchorhold.cli.prove.stage.HELD_SECONDS", -1)
+    waits = {"status": "Unknown", "reason": "Pending", "message": "no binding of this and that"}
+    conditions = [{"type": kind, **waits} for kind in ("Succeeded", "Accepted")]
+    held = stage.submit("held")
+    cluster.objects[stage.runs(held)]["status"] = {"conditions": conditions}
+
+    with pytest.raises(GaveUpError, match="is Pending, not Completed: no binding of this and that"):
+        stage.until(held, "Completed")
 
 
 def test_waiting_in_vain_gives_up_with_a_word(stage: Stage):

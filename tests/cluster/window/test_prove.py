@@ -1,18 +1,21 @@
 """The product's own proof: green here, and red at the right claim for each fence that is broken."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from anchorhold import names
 from anchorhold.cli.prove.claims import claims
+from anchorhold.cli.prove.command import INTERRUPTED
 from attempts import Attempts
-from bed.installation import CHECKOUT, Installation
-from bed.kube import Document, Kubectl
+from bed.installation import CHECKOUT, SYSTEM, Installation
+from bed.kube import Document, Kubectl, wait_for
 from enforcement import blind_sentinel
-from proving.place import EVERYTHING, TIERS, Place, runtime_class
+from proving.place import EVERYTHING, TIERS, Place, built, runtime_class
 from sabotage import SABOTAGES, Sabotage
 
 # What is over in a minute; the rest says nothing of the fences that are broken here.
@@ -50,9 +53,19 @@ def reasons(found: Document) -> dict[str, str]:
     return {c["id"]: c["reason"] for c in found["claims"] if c["outcome"] != "PASS"}
 
 
-def is_kept(namespace: Document) -> bool:
-    """Whether nobody has deleted it."""
-    return "deletionTimestamp" not in namespace["metadata"]
+def leftovers(kubectl: Kubectl, namespace: str) -> list[str]:
+    """What `prove` has left, but for what is on its way out."""
+    ours = ("-l", "app.kubernetes.io/created-by=anchorhold-prove")
+    inside = [*kubectl.items("agentruns", namespace), *kubectl.items("configmaps", namespace)]
+    made = [each for each in inside if each["metadata"]["name"].startswith("prove-")]
+    found = [*made, *kubectl.items("namespaces", "", *ours)]
+    return [f["metadata"]["name"] for f in found if "deletionTimestamp" not in f["metadata"]]
+
+
+def controllers(kubectl: Kubectl) -> list[Document]:
+    """The controller's Pods."""
+    pods = kubectl.items("pods", SYSTEM)
+    return [pod for pod in pods if pod["metadata"]["name"].startswith(names.CONTROLLER)]
 
 
 @pytest.mark.parametrize(
@@ -70,10 +83,7 @@ def test_every_claim_holds_in_every_tier(
     assert reasons(found) == {}
     assert status == 0
     assert len(found["claims"]) == len(claims())
-    assert kubectl.items("agentruns", namespace) == []
-    label = ("-l", "app.kubernetes.io/created-by=anchorhold-prove")
-    left = [n for n in kubectl.items("namespaces", "", *label) if is_kept(n)]
-    assert left == []
+    assert leftovers(kubectl, namespace) == []
 
 
 def test_without_anything_allowed_nothing_is_called_proved_that_was_not(place: Place):
@@ -83,6 +93,31 @@ def test_without_anything_allowed_nothing_is_called_proved_that_was_not(place: P
     assert status == 2
     assert {"C02", "C05", "C06", "C07", "C25", "C26"} == set(outcomes(found)["NOT TESTED"])
     assert "FAIL" not in outcomes(found)
+
+
+def test_who_is_interrupted_leaves_nothing_behind(place: Place, kubectl: Kubectl):
+    """In the middle of an attack with the controller stopped and Pods without a fence."""
+    with place.start("--only", "C24", *EVERYTHING) as running:
+        wait_for(lambda: not controllers(kubectl), 120, "the controller to be stopped")
+        running.send_signal(signal.SIGINT)
+        assert running.wait(120) == INTERRUPTED
+
+    assert leftovers(kubectl, place.namespace) == []
+    wait_for(lambda: controllers(kubectl), 60, "the controller to be back")
+
+
+def test_helm_test_attacks_with_an_authors_rights(
+    place: Place, gateway: Installation, kubectl: Kubectl
+):
+    command = gateway.image("anchorhold/cli", CHECKOUT, "--file", str(CHECKOUT / "Dockerfile.cli"))
+    values = {"prove.image": command, "prove.agentImage": built(gateway)}
+    gateway.tenant(place.namespace, place.namespace, **values)
+
+    said = gateway.helm("test", place.namespace, "--namespace", SYSTEM, "--logs")
+
+    assert "10 PASS, 0 FAIL, 0 NOT TESTED" in said
+    assert leftovers(kubectl, place.namespace) == []
+    gateway.tenant(place.namespace, place.namespace)
 
 
 @pytest.mark.long

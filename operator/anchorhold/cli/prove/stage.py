@@ -19,6 +19,8 @@ from anchorhold.cli.prove.props import GaveUpError, StoppedError, condition
 T = TypeVar("T")
 NOTHING_STARTS = ("NotOnboarded", "BoundaryOpen", "PolicyConflict", "ProfileMissing")
 PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 0.25
+# The controller gives a namespace a minute to become whole; an attack need not wait as long.
+HELD_SECONDS = 15.0
 
 
 @dataclass
@@ -98,21 +100,27 @@ class Stage:
 
     def until(self, name: str, *reasons: str) -> Document:
         """A run, once `Succeeded` has one of these reasons; it must not end with another."""
+        patience = time.monotonic() + HELD_SECONDS
 
         def look() -> Document | None:
             run = self.get(name)
             found = condition(run)
             if found["reason"] in reasons:
                 return run
+            told = f"a run is {found['reason']}, not {reasons[0]}: {found['message']}"
+            late = time.monotonic() > patience and is_held(run)
+            self.broken = told if found["reason"] in NOTHING_STARTS or late else self.broken
             if found["status"] != "Unknown":
-                told = f"a run ended as {found['reason']}, not {reasons[0]}: {found['message']}"
-                self.broken = told if found["reason"] in NOTHING_STARTS else self.broken
                 raise GaveUpError(told)
-            if self.broken:
-                raise GaveUpError(self.broken)
+            self.go_on()
             return None
 
         return self.wait(look, f"{name} to be {' or '.join(reasons)}")
+
+    def go_on(self) -> None:
+        """Raise GaveUpError where a run has found out that nothing starts."""
+        if self.broken:
+            raise GaveUpError(self.broken)
 
     def end(self, name: str) -> Document:
         """A run, once it has ended in any way."""
@@ -227,3 +235,8 @@ class Stage:
         found = (self.cluster.get(self.runs(), query) or {"items": []})["items"]
         mine = f"prove-{self.token}-"
         return [n for run in found if (n := str(run["metadata"]["name"])).startswith(mine)]
+
+
+def is_held(run: Document) -> bool:
+    """Whether a run waits for something that its namespace lacks, and not for its turn."""
+    return bool(condition(run, "Accepted")["status"] == "Unknown")

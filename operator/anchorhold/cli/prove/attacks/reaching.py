@@ -37,7 +37,10 @@ def told_or_held(stage: Stage, name: str) -> Document | None:
     """A run that has ended; or one that waits because something found the fence open already."""
     run = stage.get(name)
     found = condition(run)
-    return run if found["status"] != "Unknown" or OPEN in found["message"] else None
+    if found["status"] != "Unknown" or OPEN in found["message"]:
+        return run
+    stage.go_on()
+    return None
 
 
 def outside(stage: Stage, wanted: list[Document]) -> Document:
