@@ -173,6 +173,7 @@ WRITABLE = (
     f'[JSONPatch{{op: "replace", path: "{AGENT}/securityContext/readOnlyRootFilesystem", '
     "value: false}]"
 )
+NODE_USERS = '[JSONPatch{op: "replace", path: "/spec/hostUsers", value: true}]'
 SABOTAGES = (
     Sabotage("no limits for runs", unbound("anchorhold-run-limits"), "C04 C22 C29"),
     Sabotage("no integrity of runs", unbound("anchorhold-run-integrity"), "C27"),
@@ -188,4 +189,35 @@ SABOTAGES = (
     Sabotage("a profile that allows everything", open_profile, "C07"),
     Sabotage("a token in each cell", changed_cells(LEAK), "C01 C05 C06"),
     Sabotage("a writable root", changed_cells(WRITABLE), "C05 C06 C08"),
+    Sabotage("no user namespaces", changed_cells(NODE_USERS), "C05 C06 C25"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One line of the gateway that says something else. `file` is below its folder."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    red: str
+
+    def __str__(self) -> str:
+        return self.what
+
+
+EDITS = (
+    Edit("every host, method and path passes", "decision.py",
+         "            return Verdict(HTTPStatus.FORBIDDEN, rule, cell, target)\n",
+         "            rule = cell.rules[0]\n", "C10 C12 C26"),
+    Edit("nobody looks where a token comes from", "decision.py",
+         "if asked.source != cell.address:", "if False:", "C13"),
+    Edit("a suspended policy goes on", "decision.py",
+         'return "policy-suspended" if cell.suspended else None', "return None", "C17"),
+    Edit("nothing is taken out of replies", "envoy/scrub.lua",
+         "if not secret then return end", "do return end", "C14"),
+    Edit("no budget is ever spent", "usage/budget.py",
+         'return next((k for k, limit in limits.items() if account.used(k) >= limit), "")',
+         'return ""', "C12"),
 )  # fmt: skip

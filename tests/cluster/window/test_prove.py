@@ -16,10 +16,12 @@ from bed.installation import CHECKOUT, SYSTEM, Installation
 from bed.kube import Document, Kubectl, wait_for
 from enforcement import blind_sentinel
 from proving.place import EVERYTHING, TIERS, Place, built, runtime_class
-from sabotage import SABOTAGES, Sabotage
+from sabotage import EDITS, SABOTAGES, Edit, Sabotage
 
 # What is over in a minute; the rest says nothing of the fences that are broken here.
 QUICK = "C01,C02,C04,C05,C06,C07,C08,C09,C22,C25,C26,C27,C28,C29"
+# And what hangs on the gateway.
+GATED = "C10,C11,C12,C13,C14,C17,C26"
 pytestmark = pytest.mark.usefixtures("nobody_waits")
 
 
@@ -160,41 +162,41 @@ def test_a_runtime_class_that_is_no_wall_is_found(places: dict[str, Place], kube
     assert (status, outcomes(found).get("FAIL")) == (1, ["C25"]), reasons(found)
 
 
-DENIES = "            return Verdict(HTTPStatus.FORBIDDEN, rule, cell, target)\n"
-ALLOWS = "            rule = cell.rules[0]\n"
-
-
 @dataclass(frozen=True)
-class Sabotaged(Installation):
+class Edited(Installation):
     """The same from a changed checkout."""
 
     checkout: Path
 
     @property
     def controller_image(self) -> str:
-        return self.image("anchorhold/sabotaged", self.checkout)
+        return self.image("anchorhold/edited", self.checkout)
+
+
+def edited(edit: Edit, checkout: Path) -> Edited:
+    """What makes the image, with one edit."""
+    for name in ("operator/anchorhold", "requirements", "build/wheels"):
+        shutil.copytree(CHECKOUT / name, checkout / name, ignore=shutil.ignore_patterns("__py*"))
+    for name in ("Dockerfile", ".dockerignore"):
+        shutil.copy(CHECKOUT / name, checkout / name)
+    file = checkout / "operator" / "anchorhold" / "gateway" / edit.file
+    text = file.read_text(encoding="utf-8")
+    assert text.count(edit.old) == 1
+    file.write_text(text.replace(edit.old, edit.new), encoding="utf-8")
+    return Edited(checkout)
 
 
 @pytest.mark.long
-def test_a_decider_that_allows_every_host_and_path_is_found(
-    gateway: Installation, tmp_path: Path, kubectl: Kubectl
+@pytest.mark.parametrize("edit", EDITS, ids=str)
+def test_prove_turns_red_at_the_right_claim_for_a_gateway_that_is_wrong(
+    place: Place, gateway: Installation, edit: Edit, tmp_path: Path
 ):
-    for name in ("operator/anchorhold", "requirements", "build/wheels"):
-        shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=shutil.ignore_patterns("__py*"))
-    for name in ("Dockerfile", ".dockerignore"):
-        shutil.copy(CHECKOUT / name, tmp_path / name)
-    decision = tmp_path / "operator/anchorhold/gateway/decision.py"
-    text = decision.read_text(encoding="utf-8")
-    assert text.count(DENIES) == 1
-    decision.write_text(text.replace(DENIES, ALLOWS), encoding="utf-8")
-    bed = Sabotaged(tmp_path)
-    bed.gateway()
-    place = Place(bed, "prove-users")
-    place.onboard()
+    edited(edit, tmp_path).gateway()
 
-    status, found = place.prove("--only", "C09,C10,C11,C12,C13,C14", *EVERYTHING)
+    status, found = place.prove("--only", GATED, *EVERYTHING)
 
-    assert (status, outcomes(found).get("FAIL")) == (1, ["C10", "C12"]), reasons(found)
+    gateway.gateway()
+    assert (status, " ".join(outcomes(found).get("FAIL", []))) == (1, edit.red), reasons(found)
 
 
 def test_every_tier_has_a_place():
