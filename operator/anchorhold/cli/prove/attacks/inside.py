@@ -122,20 +122,26 @@ def readings(stage: Stage) -> tuple[list[str], Document]:
     return places, more
 
 
-def read_only_input(stage: Stage) -> str:
+def read_only_input(stage: Stage, content: str = "content") -> str:
     """A ConfigMap of our own as an input, where the policy allows any; else nothing."""
     allowed = [row["name"] for row in stage.policy.get("inputs", {}).get("configMaps", [])]
     if "*" not in allowed:
         return ""
     name = stage.unique("input")
-    path = namespaced(stage.namespace, "configmaps", name)
-    document = {
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "immutable": True,
-        "data": {"file": "content"},
-    }  # fmt: skip
-    stage.undo.append(lambda: stage.cluster.delete(path))
-    stage.cluster.post(namespaced(stage.namespace, "configmaps"), document)
+    stage.undo.append(lambda: stage.cluster.delete(namespaced(stage.namespace, "configmaps", name)))
+    stage.cluster.post(namespaced(stage.namespace, "configmaps"), immutable(name, content))
     return name
+
+
+def immutable(name: str, content: str) -> Document:
+    """A ConfigMap that can be an input."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "immutable": True,
+        "data": {"file": content},
+    }
 
 
 def c18(stage: Stage) -> list[Attempt]:
