@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from anchorhold import names
@@ -16,6 +17,7 @@ DRY = {"dryRun": "All"}
 DENIED = (401, 403, 422)
 OTHER_DIGEST = "sha256:" + "0" * 64
 GREATEST_TASK = 65_536
+KNOWN_SECONDS = 30
 SERVERS_OWN = ("nodeName", "priority", "preemptionPolicy", "tolerations", "schedulerName")
 
 
@@ -47,8 +49,25 @@ def dry_run(stage: Stage, **spec: Any) -> Answer:  # noqa: ANN401
     return stage.cluster.ask("POST", stage.runs(), document, DRY)
 
 
+def until_denied(stage: Stage, *asks: Callable[[], Answer]) -> list[Answer]:
+    """The answers, once all are denied: the API server learns of a rule a moment later.
+
+    If it never does, they come after half a minute: that is what was to be seen.
+    """
+    with suppress(GaveUpError):
+        stage.wait(lambda: all(ask().refusal for ask in asks), "it to be known", KNOWN_SECONDS)
+    return [ask() for ask in asks]
+
+
+def until_known(stage: Stage) -> None:
+    """Wait until the API server knows the namespace's policy, which may be of a moment ago."""
+    resources = {"memory": more_memory(stage.policy["limits"]["memory"])}
+    until_denied(stage, lambda: dry_run(stage, resources=resources))
+
+
 def c04(stage: Stage) -> list[Attempt]:
     """Each limit, and one more."""
+    until_known(stage)
     limits = stage.policy["limits"]
     seconds = limits["activeDeadlineSeconds"]
     cpu, memory = limits["cpu"], limits["memory"]
@@ -84,6 +103,7 @@ def more_memory(memory: str) -> str:
 
 def c22(stage: Stage) -> list[Attempt]:
     """What is not what the policy lists by its digest."""
+    until_known(stage)
     repository, control = stage.image.partition("@")[0], dry_run(stage)
     mutable = {"inputs": [{"name": "input", "configMap": {"name": "kube-root-ca.crt-not"}}]}
     rows = (
@@ -122,6 +142,7 @@ def c27(stage: Stage) -> list[Attempt]:
 
 def c28(stage: Stage) -> list[Attempt]:
     """One character, variable, argument or input more than there may be."""
+    until_known(stage)
     at_most = dry_run(stage, task="x" * GREATEST_TASK)
     env = [{"name": f"V{number}", "value": ""} for number in range(33)]
     rows: tuple[tuple[str, Document], ...] = (
@@ -160,6 +181,7 @@ def c29(stage: Stage) -> list[Attempt]:
     least = int(stage.policy.get("minRetentionSeconds", 0))
     if not least:
         return []
+    until_known(stage)
     early, exact = (dry_run(stage, ttlSecondsAfterFinished=ttl) for ttl in (least - 1, least))
     return [refused(f"to go after {least - 1} s", early, exact, "`ttlSecondsAfterFinished`")]
 

@@ -1,11 +1,12 @@
 """Attacks while something of Anchorhold is stopped or taken away; it is put back afterwards."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from anchorhold import names
 from anchorhold.cli.api import Answer, namespaced
 from anchorhold.cli.prove.attacks import undoing
-from anchorhold.cli.prove.attacks.asked import DRY, as_posted, dry_run, refused
+from anchorhold.cli.prove.attacks.asked import DRY, as_posted, dry_run, refused, until_denied
 from anchorhold.cli.prove.attacks.borrowed import a_cell, controller
 from anchorhold.cli.prove.props import GaveUpError, condition, program
 from anchorhold.cli.prove.stage import Stage
@@ -21,23 +22,18 @@ def c03(stage: Stage) -> list[Attempt]:
     pods = namespaced(stage.namespace, "pods")
     copied = as_posted(cell, stage.unique("copy"))
 
-    def both() -> tuple[Answer, Answer]:
-        return dry_run(stage), them.ask("POST", pods, copied, DRY)
-
-    def denied() -> tuple[Answer, Answer]:
-        # The API server learns of it a moment later; if it never does, that is what was to be seen.
-        with suppress(GaveUpError):
-            stage.wait(lambda: all(answer.refusal for answer in both()), "it to be known", 30)
-        return both()
-
-    before, found = both(), []
+    both: tuple[Callable[[], Answer], ...] = (
+        lambda: dry_run(stage),
+        lambda: them.ask("POST", pods, copied, DRY),
+    )
+    before, found = [ask() for ask in both], []
     with undoing.no_controller(stage):
         for how, gone in (
             ("suspended", undoing.suspended(stage)),
             ("deleted", undoing.taken_away(stage, undoing.policy(stage))),
         ):
             with gone:
-                after = denied()
+                after = until_denied(stage, *both)
             stage.wait(lambda: not dry_run(stage).refusal, "the policy to hold again")
             found += [
                 refused(f"{what} under a policy that is {how}", answer, control)
