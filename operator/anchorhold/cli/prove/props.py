@@ -37,6 +37,7 @@ def unfenced(name: str, image: str, code: str, *, root: bool) -> Document:
         "runAsUser": 0,
         "capabilities": {"add": powers},
         "seccompProfile": {"type": "Unconfined"},
+        "appArmorProfile": {"type": "Unconfined"},
     }
     container = {
         "name": "free",
