@@ -11,6 +11,7 @@ import pytest
 
 from anchorhold.cli import api
 from anchorhold.cli.prove import claims, page, props, report, runner
+from anchorhold.cli.prove.attacks import greedy
 from anchorhold.cli.prove.props import GaveUpError
 from anchorhold.cli.prove.result import Result, Scene, clean, counted
 from anchorhold.cli.prove.verdict import (
@@ -303,6 +304,22 @@ def test_the_table_shows_each_claim_in_every_state():
     assert report.example(()) == ""
     assert counted(RESULTS) == "1 PASS, 1 FAIL, 2 NOT TESTED"
     assert clean("a\x1b\tb\n") == "a\tb\n"
+
+
+# ---- how cells are counted -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spans", "most"),
+    [
+        ([], 0),
+        ([("00:01", "00:07"), ("00:02", "00:08")], 2),
+        ([("00:01", "00:07"), ("00:07", "00:13")], 1),
+        ([("00:01", "00:07"), ("00:06", "00:13"), ("00:07", "00:13")], 2),
+    ],
+)
+def test_cells_live_at_a_time_whose_lives_overlap(spans: list[tuple[str, str]], most: int):
+    assert greedy.most_at_once(spans) == most
 
 
 # ---- what is put up --------------------------------------------------------------------------

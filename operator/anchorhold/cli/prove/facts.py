@@ -35,10 +35,10 @@ def bound(cluster: Cluster, namespace: str) -> list[str]:
     )
 
 
-def is_about(spec: Document, namespace: str) -> bool:
-    """Whether a binding holds runs of this namespace to a policy."""
+def is_about(spec: Document, namespace: str, admission: str = names.LIMITS_POLICIES[0]) -> bool:
+    """Whether a binding holds runs of this namespace, or its Pods, to a policy."""
     selector = spec.get("matchResources", {}).get("namespaceSelector", {}).get("matchLabels", {})
-    limits = spec["policyName"] == names.LIMITS_POLICIES[0]
+    limits = spec["policyName"] == admission
     return limits and selector.get(names.NAMESPACE_LABEL) == namespace and "paramRef" in spec
 
 

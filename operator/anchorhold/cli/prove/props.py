@@ -60,6 +60,12 @@ def unfenced(name: str, image: str, code: str, *, root: bool) -> Document:
     }
 
 
+def give(pod: Document, folder: str) -> None:
+    """A folder of the node to a Pod, at `/node`."""
+    pod["spec"]["volumes"] = [{"name": "node", "hostPath": {"path": folder}}]
+    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "node", "mountPath": "/node"}]
+
+
 def run(namespace: str, name: str, limits: Document, spec: Document) -> Document:
     """An AgentRun whose task is a Python program; small, and short."""
     usual = {

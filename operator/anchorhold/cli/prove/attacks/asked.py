@@ -7,7 +7,7 @@ from typing import Any
 
 from anchorhold import names
 from anchorhold.cli.api import Answer, Document, namespaced
-from anchorhold.cli.prove.props import GaveUpError
+from anchorhold.cli.prove.props import PYTHON, GaveUpError
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 from anchorhold.policy import quantity
@@ -101,7 +101,7 @@ def more_memory(memory: str) -> str:
     return f"{quantity.mebibytes(memory) + 1}Mi"
 
 
-def c22(stage: Stage) -> list[Attempt]:
+def unlisted(stage: Stage) -> list[Attempt]:
     """What is not what the policy lists by its digest."""
     until_known(stage)
     repository, control = stage.image.partition("@")[0], dry_run(stage)
@@ -157,23 +157,55 @@ def c28(stage: Stage) -> list[Attempt]:
     long_named["metadata"]["name"] = name
     answer = stage.cluster.ask("POST", stage.runs(), long_named, DRY)
     found.append(refused("a name of 53 characters", answer, at_most))
-    found.append(quota(stage))
-    return found
+    return [*found, *quota(stage)]
 
 
-def quota(stage: Stage) -> Attempt:
-    """Whether anybody counts them. Who may not read quotas learns nothing of it."""
+def quota(stage: Stage) -> list[Attempt]:
+    """Whether anybody counts them, and what they come to. Who may read no quota learns nothing."""
     answer = stage.cluster.ask("GET", namespaced(stage.namespace, "resourcequotas"))
     items = answer.body.get("items", []) if not answer.refusal else []
-    counted = {key for item in items for key in item["spec"].get("hard", {})}
-    wanted = {f"count/agentruns.{names.GROUP}", "count/pods", "configmaps"}
-    missing = wanted - counted
-    seen = "counted" if not missing else f"not counted: {', '.join(sorted(missing))}"
-    return Attempt(
+    hard = {key: int(value) for item in items for key, value in item["spec"]["hard"].items()
+            if key in COUNTED}  # fmt: skip
+    missing = sorted(set(COUNTED) - hard.keys())
+    seen = "counted" if not missing else f"not counted: {', '.join(missing)}"
+    counted = Attempt(
         "objects without number", "counted", seen if not answer.refusal else answer.refusal,
         "the quota is there to be read", bool(answer.refusal) or not missing,
         shown=not answer.refusal, optional=True,
     )  # fmt: skip
+    return [counted] if missing else [counted, filled(stage, hard)]
+
+
+RUNS, PODS, CONFIG_MAPS = COUNTED = (f"count/agentruns.{names.GROUP}", "count/pods", "configmaps")
+# What etcd takes by default, and the most that Kubernetes takes of one ConfigMap.
+ETCD_BYTES, CONFIG_MAP_BYTES, MEBIBYTE = 2 << 30, 1 << 20, 1 << 20
+# It takes six bytes of JSON, as which etcd has a run.
+LONGEST_CHARACTER = "\x01"
+
+
+def filled(stage: Stage, hard: dict[str, int]) -> Attempt:
+    """A run as large as can be, made and completed; and as many of them as may be."""
+    word = LONGEST_CHARACTER * 1_024
+    name = stage.submit(
+        "largest", LONGEST_CHARACTER * GREATEST_TASK, command=[*PYTHON, "pass", *[word] * 3],
+        args=[word] * 32,
+        env=[{"name": f"V{number:02}".ljust(128, "x"), "value": word} for number in range(32)],
+    )  # fmt: skip
+    run, pod = stage.until(name, "Completed"), stage.pod_of(name)
+    sizes = {RUNS: as_stored(run), PODS: as_stored(pod), CONFIG_MAPS: CONFIG_MAP_BYTES}
+    total = sum(hard[kind] * size for kind, size in sizes.items())
+    said = " + ".join(f"{hard[kind]} x {size >> 10} KiB" for kind, size in sizes.items())
+    return Attempt(
+        "as many runs, cells and ConfigMaps as may be, of the greatest size",
+        f"less than {ETCD_BYTES // MEBIBYTE} MiB, which etcd takes by default",
+        f"{said} = {total // MEBIBYTE} MiB", f"one of {sizes[RUNS] >> 10} KiB was made",
+        held=total < ETCD_BYTES, shown=sizes[RUNS] > 6 * GREATEST_TASK,
+    )  # fmt: skip
+
+
+def as_stored(document: Document) -> int:
+    """How many bytes of JSON an object is, with its status."""
+    return len(json.dumps(document, separators=(",", ":")))
 
 
 def c29(stage: Stage) -> list[Attempt]:
@@ -200,4 +232,4 @@ def as_posted(cell: Document, name: str) -> Document:
     return found
 
 
-ATTACKS = {"C04": c04, "C22": c22, "C27": c27, "C28": c28, "C29": c29}
+ATTACKS = {"C04": c04, "C27": c27, "C28": c28, "C29": c29}

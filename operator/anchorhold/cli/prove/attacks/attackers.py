@@ -36,7 +36,7 @@ def a01(stage: Stage) -> list[Attempt]:
     inner, outer = secrets.token_hex(12), secrets.token_hex(12)
     run = stage.submit("follow", **letter(stage, LETTER.format(inner, host, CANARY_PORT)))
     told = stage.told(run)
-    stage.free("follow", {"text": LETTER.format(outer, host, CANARY_PORT)})
+    stage.free("follow", {"text": LETTER.format(outer, host, CANARY_PORT)}, root=True)
     heard = stage.log(stage.apart, canary)
     found = [by_way(heard, way, inner, outer) for way in WAYS]
     if "gateway" in stage.given:
@@ -78,7 +78,7 @@ def arrived(heard: str, word: str) -> list[str]:
 
 def said(heard: str, way: str) -> str:
     """What was heard by one way: its name is in every line."""
-    return "\n".join(line for line in heard.split("\n") if f" {way}-" in line)
+    return "\n".join(line for line in heard.split("\n") if f"{way}-" in line)
 
 
 def by_way(heard: str, way: str, inner: str, outer: str) -> Attempt:

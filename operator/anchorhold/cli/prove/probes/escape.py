@@ -135,8 +135,11 @@ def another_mount_namespace():
 
 
 def own_users():
-    before = os.readlink("/proc/self/ns/user")
+    before, user, group = os.readlink("/proc/self/ns/user"), os.getuid(), os.getgid()
     checked(LIBC.unshare(NEW_USER | NEW_MOUNTS))
+    write("/proc/self/setgroups", "deny")
+    write("/proc/self/uid_map", "0 %d 1" % user)
+    write("/proc/self/gid_map", "0 %d 1" % group)
     return os.readlink("/proc/self/ns/user") != before
 
 

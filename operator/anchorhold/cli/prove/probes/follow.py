@@ -85,8 +85,9 @@ def ping(message, target):
     body = message.encode().ljust(len(message) + len(message) % 2, b".")
     head = struct.pack("!BBHHH", 8, 0, 0, 7, 1)
     packet = struct.pack("!BBHHH", 8, 0, checksum(head + body), 7, 1) + body
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as sender:
-        sender.sendto(packet, (target[0], 0))
+    for kind in (socket.SOCK_RAW, socket.SOCK_DGRAM):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, kind, 1) as sender:
+            sender.sendto(packet, (target[0], 0))
 
 
 def web(message, target):
