@@ -11,8 +11,9 @@ import pytest
 
 from anchorhold.cli import api
 from anchorhold.cli.prove import claims, page, props, report, runner
+from anchorhold.cli.prove.attacks import greedy
 from anchorhold.cli.prove.props import GaveUpError
-from anchorhold.cli.prove.result import Result, Scene, attackers, clean, counted
+from anchorhold.cli.prove.result import Result, Scene, clean, counted
 from anchorhold.cli.prove.verdict import (
     Attempt,
     Missing,
@@ -84,7 +85,8 @@ ALL = claims.claims()
 
 
 def test_every_claim_is_complete():
-    assert [claim.id for claim in ALL] == [f"C{number:02}" for number in range(1, 32)]
+    numbered = [f"C{number:02}" for number in range(1, 32)]
+    assert [claim.id for claim in ALL] == [*numbered, "A01", "A02", "A03"]
     for claim in ALL:
         assert claim.sentence.endswith(".")
         assert claim.mechanism.endswith(".")
@@ -95,11 +97,6 @@ def test_every_claim_is_complete():
 
 def test_every_attack_belongs_to_a_claim():
     assert set(runner.ATTACKS) <= {claim.id for claim in ALL}
-
-
-def test_every_profile_is_made_of_claims_that_are_attacked():
-    for profile in claims.table()["profiles"]:
-        assert set(profile["claims"]) <= {claim.id for claim in ALL}
 
 
 def readme_rows() -> list[str]:
@@ -152,14 +149,14 @@ def test_security_md_lists_every_claim(pytestconfig: pytest.Config):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("C09,C16", ["C09", "C16"]), (" c01 ,", ["C01"]), ("", [claim.id for claim in ALL])],
+    [("C09,C16", ["C09", "C16"]), (" c01 ,", ["C01"]), ("a01", ["A01"]), ("", [c.id for c in ALL])],
 )
 def test_claims_can_be_chosen(text: str, expected: list[str]):
     assert [claim.id for claim in claims.chosen(text)] == expected
 
 
 def test_a_claim_that_does_not_exist_cannot_be_chosen():
-    with pytest.raises(ValueError, match="'C99' must be one of C01 to C31"):
+    with pytest.raises(ValueError, match=r"'C99' must be one of C01, .*, C31, A01"):
         claims.chosen("C01,C99")
 
 
@@ -264,7 +261,7 @@ def test_the_page_is_whole_and_what_an_agent_said_stays_text():
     assert not re.findall(r'(?:src|href)="', text), "a single file"
     for result in RESULTS:
         assert result.claim.id in text
-    assert text.count("<details") == len(RESULTS) + len(claims.table()["profiles"])
+    assert text.count("<details") == len(RESULTS)
     assert text.count(" open>") == 3
     assert text.count('class="bad"') == 1
     assert text.count('class="weak"') == 1
@@ -272,14 +269,13 @@ def test_the_page_is_whole_and_what_an_agent_said_stays_text():
         assert text.count(f"<{tag}") == text.count(f"</{tag}>"), tag
 
 
-def test_an_attacker_gets_as_far_as_the_best_of_its_attempts():
-    def all_but(outcome: Verdict) -> list[Result]:
-        return [Result(claim, outcome if claim.id == "C09" else PASSED) for claim in ALL]
+def test_attackers_come_after_the_claims_under_a_heading_of_their_own():
+    text = page.as_html([*RESULTS, Result(ALL[-1], PASSED)], SCENE)
 
-    assert set(attackers(all_but(PASSED)).values()) == {"PASS"}
-    assert list(attackers(all_but(FAILED)).values()) == ["FAIL", "PASS", "PASS"]
-    assert list(attackers(all_but(not_tested("")))).index("one who tries to persist") == 2
-    assert set(attackers([]).values()) == {"NOT TESTED"}
+    order = [text.index(word) for word in ("<code>C10<", page.ATTACKERS, "<code>A03<")]
+    assert order == sorted(order)
+    assert report.live(claims.chosen("C01,A02,A03"), {}).row_count == 4
+    assert report.live(claims.chosen("C01"), {}).row_count == 1
 
 
 def test_junit_counts_and_can_be_read():
@@ -304,16 +300,34 @@ def test_the_table_shows_each_claim_in_every_state():
 
     table = report.live(ALL, states)
 
-    assert table.row_count == len(ALL)
+    assert table.row_count == len(ALL) + 1, "and the heading of the attackers"
     assert report.example(()) == ""
     assert counted(RESULTS) == "1 PASS, 1 FAIL, 2 NOT TESTED"
     assert clean("a\x1b\tb\n") == "a\tb\n"
 
 
+# ---- how cells are counted -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spans", "most"),
+    [
+        ([], 0),
+        ([("00:01", "00:07"), ("00:02", "00:08")], 2),
+        ([("00:01", "00:07"), ("00:07", "00:13")], 1),
+        ([("00:01", "00:07"), ("00:06", "00:13"), ("00:07", "00:13")], 2),
+    ],
+)
+def test_cells_live_at_a_time_whose_lives_overlap(spans: list[tuple[str, str]], most: int):
+    assert greedy.most_at_once(spans) == most
+
+
 # ---- what is put up --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("probe", ["look", "calls", "write", "reach", "persist", "greedy"])
+@pytest.mark.parametrize(
+    "probe", ["look", "calls", "write", "reach", "persist", "greedy", "follow", "escape", "hear"]
+)
 def test_a_probe_is_one_program_that_fits_a_task(probe: str):
     text = props.program(probe, {"word": 'it\'s "quoted"\n', "number": 1})
 

@@ -39,6 +39,11 @@ class Claim:
     guarantees: tuple[str, ...]
     tiers: str = ""
 
+    @property
+    def is_attacker(self) -> bool:
+        """Whether it is about a whole attacker, and not about one thing."""
+        return self.id.startswith("A")
+
     def lacking(self, given: frozenset[str]) -> tuple[str, Missing] | None:
         """Why it cannot be tested with what is given, if so."""
         return next((NEEDS[need] for need in self.needs if need not in given), None)
@@ -70,5 +75,5 @@ def chosen(text: str) -> tuple[Claim, ...]:
     asked = [word.strip().upper() for word in text.split(",") if word.strip()]
     unknown = [word for word in asked if word not in known]
     if unknown:
-        raise ValueError(f"'{unknown[0]}' must be one of {min(known)} to {max(known)}")
+        raise ValueError(f"'{unknown[0]}' must be one of {', '.join(known)}")
     return tuple(claim for claim in known.values() if not asked or claim.id in asked)

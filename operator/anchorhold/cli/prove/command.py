@@ -28,8 +28,9 @@ RIGHTS = """
 Rights: to create, read and delete AgentRuns and ConfigMaps and to read Pods and their logs in the
 namespace (the role `anchorhold-author`), and to read its AgentPolicy. To list
 ValidatingAdmissionPolicyBindings, or --policy. With --allow-unfenced: to make a namespace, and Pods
-in it. With --disruptive: to request tokens of ServiceAccounts, to scale the controller, and to
-change its policy and NetworkPolicy. What a right is missing for is NOT TESTED.
+in it. With --disruptive: to request tokens of ServiceAccounts, to scale the controller, to review
+AgentSkills, and to take away for a moment the namespace's policy, NetworkPolicy, bindings and
+RuntimeClass, and the profile from its node. What a right is missing for is NOT TESTED.
 
 Exit status: 0 if nothing failed and nothing that this cluster could test was skipped, 1 if a claim
 failed, 2 if one was skipped, 130 after an interruption.

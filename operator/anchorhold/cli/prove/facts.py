@@ -35,10 +35,10 @@ def bound(cluster: Cluster, namespace: str) -> list[str]:
     )
 
 
-def is_about(spec: Document, namespace: str) -> bool:
-    """Whether a binding holds runs of this namespace to a policy."""
+def is_about(spec: Document, namespace: str, *admission: str) -> bool:
+    """Whether a binding holds runs of this namespace, or its Pods, to an AgentPolicy."""
     selector = spec.get("matchResources", {}).get("namespaceSelector", {}).get("matchLabels", {})
-    limits = spec["policyName"] in names.LIMITS_POLICIES
+    limits = spec["policyName"] in (admission or names.LIMITS_POLICIES)
     return limits and selector.get(names.NAMESPACE_LABEL) == namespace and "paramRef" in spec
 
 

@@ -4,13 +4,14 @@ import html
 from collections import Counter
 from importlib import resources
 
-from anchorhold.cli.prove.result import Result, Scene, attackers, clean
+from anchorhold.cli.prove.result import Result, Scene, clean
 from anchorhold.cli.prove.verdict import Attempt, Outcome
 
 LEAD = (
     "Each claim was attacked by hostile runs on this cluster. A claim passes only when every "
     "attempt was stopped, and when the same attempts succeeded without the fence."
 )
+ATTACKERS = "Whole attackers"
 MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.NOT_TESTED: "○"}
 
 
@@ -38,19 +39,15 @@ def as_html(results: list[Result], scene: Scene) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<style>{style}</style></head><body><h1>{title}</h1>"
         f'<p class="lead">{LEAD}</p><div class="sum">{sums}</div><dl>{rows}</dl>'
-        f"{''.join(map(section, results))}<h2>Whole attackers</h2>{profiles(results)}"
+        f"{sections(results, attackers=False)}<h2>{ATTACKERS}</h2>"
+        f"{sections(results, attackers=True)}"
         "</body></html>\n"
     )
 
 
-def profiles(results: list[Result]) -> str:
-    """What the claims come to for somebody who tries more than one thing."""
-    return "".join(
-        f'<details class="{css(outcome)}"><summary><span>{escape(name)}</span>'
-        f'<span class="badge" style="flex:none">{MARKS[outcome]} {outcome.value}</span></summary>'
-        "</details>"
-        for name, outcome in attackers(results).items()
-    )
+def sections(results: list[Result], *, attackers: bool) -> str:
+    """Those of claims, or of attackers."""
+    return "".join(section(each) for each in results if each.claim.is_attacker == attackers)
 
 
 def section(result: Result) -> str:

@@ -37,6 +37,7 @@ def unfenced(name: str, image: str, code: str, *, root: bool) -> Document:
         "runAsUser": 0,
         "capabilities": {"add": powers},
         "seccompProfile": {"type": "Unconfined"},
+        "appArmorProfile": {"type": "Unconfined"},
     }
     container = {
         "name": "free",
@@ -57,6 +58,12 @@ def unfenced(name: str, image: str, code: str, *, root: bool) -> Document:
             "containers": [container],
         },
     }
+
+
+def give(pod: Document, folder: str) -> None:
+    """A folder of the node to a Pod, at `/node`."""
+    pod["spec"]["volumes"] = [{"name": "node", "hostPath": {"path": folder}}]
+    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "node", "mountPath": "/node"}]
 
 
 def run(namespace: str, name: str, limits: Document, spec: Document) -> Document:

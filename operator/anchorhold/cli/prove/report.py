@@ -10,7 +10,7 @@ from rich.text import Text
 
 from anchorhold.cli.prove import page
 from anchorhold.cli.prove.claims import Claim
-from anchorhold.cli.prove.result import Result, Scene, attackers, clean
+from anchorhold.cli.prove.result import Result, Scene, clean
 from anchorhold.cli.prove.verdict import Attempt, Outcome, Verdict, exit_status
 
 COLOURS = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.NOT_TESTED: "yellow"}
@@ -21,7 +21,11 @@ def live(claims: tuple[Claim, ...], states: dict[str, Verdict | None]) -> Table:
     found = Table(title="kubectl anchorhold prove", expand=True)
     for heading, ratio in (("id", 0), ("claim", 5), ("tried", 0), ("verdict", 0), ("seen", 4)):
         found.add_column(heading, ratio=ratio or None, no_wrap=not ratio)
+    attackers = [claim for claim in claims if claim.is_attacker]
     for claim in claims:
+        if attackers and claim == attackers[0]:
+            found.add_section()
+            found.add_row("", page.ATTACKERS, style="bold")
         found.add_row(claim.id, claim.sentence, *state(claim.id, states))
     return found
 
@@ -50,7 +54,6 @@ def as_json(results: list[Result], scene: Scene) -> str:
     document = {
         "scene": asdict(scene),
         "exitStatus": exit_status(result.verdict for result in results),
-        "attackers": attackers(results),
         "claims": [{**asdict(result.claim), **asdict(result.verdict)} for result in results],
     }
     return json.dumps(document, indent=2)

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from anchorhold.cli.prove.claims import Claim, table
+from anchorhold.cli.prove.claims import Claim
 from anchorhold.cli.prove.verdict import Outcome, Verdict
 
 
@@ -32,17 +32,6 @@ def counted(results: list[Result]) -> str:
     """For instance '20 PASS, 1 FAIL, 3 NOT TESTED'."""
     counts = Counter(result.verdict.outcome for result in results)
     return ", ".join(f"{counts[each]} {each.value}" for each in Outcome)
-
-
-def attackers(results: list[Result]) -> dict[str, Outcome]:
-    """How far each whole attacker gets: as far as the best of what it is made of."""
-    known = {result.claim.id: result.verdict.outcome for result in results}
-    found = {}
-    for profile in table()["profiles"]:
-        outcomes = {known.get(each, Outcome.NOT_TESTED) for each in profile["claims"]}
-        worst = (Outcome.FAIL, Outcome.NOT_TESTED, Outcome.PASS)
-        found[profile["name"]] = next(each for each in worst if each in outcomes)
-    return found
 
 
 def clean(text: str) -> str:

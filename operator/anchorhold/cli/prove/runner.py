@@ -7,6 +7,7 @@ from anchorhold.cli import api
 from anchorhold.cli.prove import verdict
 from anchorhold.cli.prove.attacks import (
     asked,
+    attackers,
     borrowed,
     doors,
     greedy,
@@ -32,6 +33,7 @@ ATTACKS: dict[str, Attack] = {
     **greedy.ATTACKS,
     **stopped.ATTACKS,
     **window.ATTACKS,
+    **attackers.ATTACKS,
 }
 NOTHING = "the policy of this namespace leaves nothing to be tried"
 # At most; and no more than half of the runs that may live at a time, as some attacks take two.

@@ -174,7 +174,10 @@ class Stage:
 
     def free(self, probe: str, settings: Document | None = None, *, root: bool = False) -> Any:  # noqa: ANN401
         """Run the same probe in a Pod without a fence; returns what it told."""
-        name = self.start(probe, props.program(probe, settings or {}), root=root)
+        return self.said(self.start(probe, props.program(probe, settings or {}), root=root))
+
+    def said(self, name: str) -> Any:  # noqa: ANN401
+        """What an unfenced Pod told, once it has ended."""
         path = namespaced(self.apart, "pods", name)
 
         def look() -> Document | None:
@@ -184,12 +187,16 @@ class Stage:
         (status,) = self.wait(look, "an unfenced Pod to end")["status"]["containerStatuses"]
         return props.read_json(status["state"]["terminated"].get("message", ""))
 
-    def start(self, word: str, code: str, *, root: bool = False) -> str:
-        """Start a Pod without a fence; returns its name. Raises RefusedError."""
+    def start(self, word: str, code: str, *, root: bool = False, folder: str = "") -> str:
+        """Start a Pod without a fence, with a folder of its node; returns its name.
+
+        Raises RefusedError.
+        """
         name = self.unique(word)
-        self.cluster.post(
-            namespaced(self.apart, "pods"), props.unfenced(name, self.image, code, root=root)
-        )
+        document = props.unfenced(name, self.image, code, root=root)
+        if folder:
+            props.give(document, folder)
+        self.cluster.post(namespaced(self.apart, "pods"), document)
         return name
 
     def address(self, name: str) -> str:

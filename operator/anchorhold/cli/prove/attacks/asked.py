@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from anchorhold import names
 from anchorhold.cli.api import Answer, Document, namespaced
-from anchorhold.cli.prove.props import GaveUpError
+from anchorhold.cli.prove.props import PYTHON, GaveUpError
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 from anchorhold.policy import quantity
@@ -16,6 +17,7 @@ DRY = {"dryRun": "All"}
 DENIED = (401, 403, 422)
 OTHER_DIGEST = "sha256:" + "0" * 64
 GREATEST_TASK = 65_536
+KNOWN_SECONDS = 30
 SERVERS_OWN = ("nodeName", "priority", "preemptionPolicy", "tolerations", "schedulerName")
 
 
@@ -47,8 +49,25 @@ def dry_run(stage: Stage, **spec: Any) -> Answer:  # noqa: ANN401
     return stage.cluster.ask("POST", stage.runs(), document, DRY)
 
 
+def until_denied(stage: Stage, *asks: Callable[[], Answer]) -> list[Answer]:
+    """The answers, once all are denied: the API server learns of a rule a moment later.
+
+    If it never does, they come after half a minute: that is what was to be seen.
+    """
+    with suppress(GaveUpError):
+        stage.wait(lambda: all(ask().refusal for ask in asks), "it to be known", KNOWN_SECONDS)
+    return [ask() for ask in asks]
+
+
+def until_known(stage: Stage) -> None:
+    """Wait until the API server knows the namespace's policy, which may be of a moment ago."""
+    resources = {"memory": more_memory(stage.policy["limits"]["memory"])}
+    until_denied(stage, lambda: dry_run(stage, resources=resources))
+
+
 def c04(stage: Stage) -> list[Attempt]:
     """Each limit, and one more."""
+    until_known(stage)
     limits = stage.policy["limits"]
     seconds = limits["activeDeadlineSeconds"]
     cpu, memory = limits["cpu"], limits["memory"]
@@ -82,8 +101,9 @@ def more_memory(memory: str) -> str:
     return f"{quantity.mebibytes(memory) + 1}Mi"
 
 
-def c22(stage: Stage) -> list[Attempt]:
+def unlisted(stage: Stage) -> list[Attempt]:
     """What is not what the policy lists by its digest."""
+    until_known(stage)
     repository, control = stage.image.partition("@")[0], dry_run(stage)
     mutable = {"inputs": [{"name": "input", "configMap": {"name": "kube-root-ca.crt-not"}}]}
     rows = (
@@ -122,6 +142,7 @@ def c27(stage: Stage) -> list[Attempt]:
 
 def c28(stage: Stage) -> list[Attempt]:
     """One character, variable, argument or input more than there may be."""
+    until_known(stage)
     at_most = dry_run(stage, task="x" * GREATEST_TASK)
     env = [{"name": f"V{number}", "value": ""} for number in range(33)]
     rows: tuple[tuple[str, Document], ...] = (
@@ -136,23 +157,55 @@ def c28(stage: Stage) -> list[Attempt]:
     long_named["metadata"]["name"] = name
     answer = stage.cluster.ask("POST", stage.runs(), long_named, DRY)
     found.append(refused("a name of 53 characters", answer, at_most))
-    found.append(quota(stage))
-    return found
+    return [*found, *quota(stage)]
 
 
-def quota(stage: Stage) -> Attempt:
-    """Whether anybody counts them. Who may not read quotas learns nothing of it."""
+def quota(stage: Stage) -> list[Attempt]:
+    """Whether anybody counts them, and what they come to. Who may read no quota learns nothing."""
     answer = stage.cluster.ask("GET", namespaced(stage.namespace, "resourcequotas"))
     items = answer.body.get("items", []) if not answer.refusal else []
-    counted = {key for item in items for key in item["spec"].get("hard", {})}
-    wanted = {f"count/agentruns.{names.GROUP}", "count/pods", "configmaps"}
-    missing = wanted - counted
-    seen = "counted" if not missing else f"not counted: {', '.join(sorted(missing))}"
-    return Attempt(
+    hard = {key: int(value) for item in items for key, value in item["spec"]["hard"].items()
+            if key in COUNTED}  # fmt: skip
+    missing = sorted(set(COUNTED) - hard.keys())
+    seen = "counted" if not missing else f"not counted: {', '.join(missing)}"
+    counted = Attempt(
         "objects without number", "counted", seen if not answer.refusal else answer.refusal,
         "the quota is there to be read", bool(answer.refusal) or not missing,
         shown=not answer.refusal, optional=True,
     )  # fmt: skip
+    return [counted] if missing else [counted, filled(stage, hard)]
+
+
+RUNS, PODS, CONFIG_MAPS = COUNTED = (f"count/agentruns.{names.GROUP}", "count/pods", "configmaps")
+# What etcd takes by default, and the most that Kubernetes takes of one ConfigMap.
+ETCD_BYTES, CONFIG_MAP_BYTES, MEBIBYTE = 2 << 30, 1 << 20, 1 << 20
+# It takes six bytes of JSON, as which etcd has a run.
+LONGEST_CHARACTER = "\x01"
+
+
+def filled(stage: Stage, hard: dict[str, int]) -> Attempt:
+    """A run as large as can be, made and completed; and as many of them as may be."""
+    word = LONGEST_CHARACTER * 1_024
+    name = stage.submit(
+        "largest", LONGEST_CHARACTER * GREATEST_TASK, command=[*PYTHON, "pass", *[word] * 3],
+        args=[word] * 32,
+        env=[{"name": f"V{number:02}".ljust(128, "x"), "value": word} for number in range(32)],
+    )  # fmt: skip
+    run, pod = stage.until(name, "Completed"), stage.pod_of(name)
+    sizes = {RUNS: as_stored(run), PODS: as_stored(pod), CONFIG_MAPS: CONFIG_MAP_BYTES}
+    total = sum(hard[kind] * size for kind, size in sizes.items())
+    said = " + ".join(f"{hard[kind]} x {size >> 10} KiB" for kind, size in sizes.items())
+    return Attempt(
+        "as many runs, cells and ConfigMaps as may be, of the greatest size",
+        f"less than {ETCD_BYTES // MEBIBYTE} MiB, which etcd takes by default",
+        f"{said} = {total // MEBIBYTE} MiB", f"one of {sizes[RUNS] >> 10} KiB was made",
+        held=total < ETCD_BYTES, shown=sizes[RUNS] > 6 * GREATEST_TASK,
+    )  # fmt: skip
+
+
+def as_stored(document: Document) -> int:
+    """How many bytes of JSON an object is, with its status."""
+    return len(json.dumps(document, separators=(",", ":")))
 
 
 def c29(stage: Stage) -> list[Attempt]:
@@ -160,6 +213,7 @@ def c29(stage: Stage) -> list[Attempt]:
     least = int(stage.policy.get("minRetentionSeconds", 0))
     if not least:
         return []
+    until_known(stage)
     early, exact = (dry_run(stage, ttlSecondsAfterFinished=ttl) for ttl in (least - 1, least))
     return [refused(f"to go after {least - 1} s", early, exact, "`ttlSecondsAfterFinished`")]
 
@@ -178,4 +232,4 @@ def as_posted(cell: Document, name: str) -> Document:
     return found
 
 
-ATTACKS = {"C04": c04, "C22": c22, "C27": c27, "C28": c28, "C29": c29}
+ATTACKS = {"C04": c04, "C27": c27, "C28": c28, "C29": c29}

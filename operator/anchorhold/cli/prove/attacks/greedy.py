@@ -38,12 +38,15 @@ def c15(stage: Stage) -> list[Attempt]:
 
 
 def bomb(stage: Stage, row: tuple[str, int, str], run: str, small: str) -> Attempt:
-    """One bomb. A kernel that ends one process of a cell and not all is a limit too."""
+    """One bomb. A kernel that ends one process of a cell and not all keeps the limit too."""
     what, much, expected = row
     seen, without = (condition(stage.end(each))["reason"] for each in (run, small))
-    got = stage.told(run)["got"] if seen == "Completed" else 0
-    held = seen == expected or (what == "memory" and seen == "Completed" and got < much)
-    shown = without == "Completed"
+    held, shown = seen == expected, without == "Completed"
+    if what == "memory":
+        least = quantity.mebibytes(stage.get(run)["spec"]["resources"]["memory"])
+        got = stage.told(run)["got"] if seen == "Completed" else 0
+        expected = f"{expected}, or at most {least} MiB"
+        held, seen = held or 0 < got <= least, f"{seen} with {got} MiB" if got else seen
     return Attempt(f"{much} MiB of {what}", expected, seen, f"4 MiB: {without}", held, shown)
 
 
@@ -60,8 +63,9 @@ def forks(stage: Stage, *, unbounded: bool) -> Attempt:
     got = stage.told(name)["got"] if ended == "Completed" else 0
     small = stage.inside("greedy", "forks", {"what": "forks", "much": 4})["got"]
     seen = f"{got}" if ended == "Completed" else ended
-    held = got < MOST_FORKS or unbounded
-    return Attempt(f"{MOST_FORKS} processes", "fewer", seen, f"4: {small}", held, small == 4)  # noqa: PLR2004
+    # Where nothing bounds them, the run's status has said so: that was seen before.
+    held, wanted = got < MOST_FORKS or unbounded, "named in the status" if unbounded else "fewer"
+    return Attempt(f"{MOST_FORKS} processes", wanted, seen, f"4: {small}", held, small == 4)  # noqa: PLR2004
 
 
 def c20(stage: Stage) -> list[Attempt]:
@@ -70,31 +74,30 @@ def c20(stage: Stage) -> list[Attempt]:
     if cap > MOST_AT_ONCE or int(stage.policy["limits"]["queuedRuns"]) < 2:  # noqa: PLR2004
         return []
     runs = [stage.submit("burst", SLEEP) for _ in range(cap + 2)]
-    most = 0
-
-    def over() -> bool:
-        nonlocal most
-        alive = [pod for pod in stage.cells(*runs) if lives(pod)]
-        most = max(most, len(alive))
-        return all(condition(stage.get(run))["status"] != "Unknown" for run in runs)
-
-    stage.wait(over, "a burst to be over", 300)
-    ends = {condition(stage.get(run))["reason"] for run in runs}
+    ends = {condition(stage.end(run))["reason"] for run in runs}
+    spans = [span(pod) for pod in stage.cells(*runs)]
+    most = most_at_once(spans)
     stage.remove(*runs)
     return [
         Attempt(f"{cap + 2} runs at once", f"at most {cap}", str(most), ", ".join(ends),
-                most <= cap, most == cap and ends == {"Completed"})
+                most <= cap, len(spans) == cap + 2 and most == cap and ends == {"Completed"})
     ]  # fmt: skip
 
 
 SLEEP = "import time; time.sleep(6)"
 
 
-def lives(pod: Document) -> bool:
-    """Whether an agent is alive, or about to be; the kubelet tells of a Pod's end a little late."""
+def span(pod: Document) -> tuple[str, str]:
+    """From when to when a cell lived, as the kubelet wrote it down: a phase is told late."""
     status = pod["status"]
-    ended = any("terminated" in row["state"] for row in status.get("containerStatuses", []))
-    return status.get("phase") not in ("Succeeded", "Failed") and not ended
+    (agent,) = status["containerStatuses"]
+    return str(status["startTime"]), str(agent["state"]["terminated"]["finishedAt"])
+
+
+def most_at_once(spans: list[tuple[str, str]]) -> int:
+    """How many lived at the same time, at most; it is known to the second."""
+    starts = [start for start, _ in spans]
+    return max((sum(start <= at < end for start, end in spans) for at in starts), default=0)
 
 
 ATTACKS = {"C15": c15, "C20": c20}

@@ -1,6 +1,7 @@
 """Attacks from inside a cell, and the same from outside of any fence."""
 
 import json
+from typing import Any
 
 from anchorhold import names
 from anchorhold.cli.api import Document, namespaced
@@ -88,25 +89,41 @@ def call(name: str, seen: str, without: str) -> Attempt:
 
 
 def c08(stage: Stage) -> list[Attempt]:
-    """Every trick on what is read-only, and on the workspace of another cell."""
+    """Every trick on what is read-only, and on what is the tricks' own: a workspace, a mount."""
     places, more = readings(stage)
-    settings: Document = {"mine": names.WORKSPACE_DIRECTORY}
-    on_its_own = {"places": [names.WORKSPACE_DIRECTORY], "mounts": False}
-    own = stage.inside("write", settings=settings | on_its_own)
-    seen = stage.inside("write", settings=settings | {"places": places, "mounts": True}, **more)
-    works = own[names.WORKSPACE_DIRECTORY]
-    without = f"{len(works)} of {own[names.WORKSPACE_DIRECTORY + '#tried']} work in the workspace"
+    seen = stage.inside("write", settings=tricks(places, "files", "mounts"), **more)
+    own = stage.inside("write", settings=tricks([names.WORKSPACE_DIRECTORY], "files"))
+    without = {"files": own[names.WORKSPACE_DIRECTORY]["files"], "mounts": [0, []]}
+    if "unfenced" in stage.given:
+        settings = {**tricks([OWN_MOUNT], "mounts"), "own": OWN_MOUNT, "mine": OWN_FOLDER}
+        without |= stage.free("write", settings, root=True)[OWN_MOUNT]
     return [
-        Attempt(
-            f"{seen[place + '#tried']} tricks on {place}", "none works",
-            ", ".join(seen[place]) or "none works", without,
-            not seen[place], len(works) >= MOST_TRICKS,
-        )
+        tricked(place, kind, seen[place][kind], without[kind])
         for place in places if place in seen
+        for kind in without
     ]  # fmt: skip
 
 
-MOST_TRICKS = 10
+def tricks(places: list[str], *kinds: str) -> Document:
+    """Which to try where."""
+    mine = names.WORKSPACE_DIRECTORY
+    return {"places": places, "kinds": kinds, "own": "", "mine": mine}
+
+
+def tricked(place: str, kind: str, seen: list[Any], without: list[Any]) -> Attempt:
+    """All tricks of a kind on one place."""
+    (tried, works), (tried_there, works_there) = seen, without
+    said = f"{len(works_there)} of {tried_there} work in {WHERE[kind]}"
+    enough = len(works_there) >= MOST_TRICKS[kind]
+    what, told = f"{tried} tricks with {kind} on {place}", ", ".join(works) or "none works"
+    nowhere = not tried_there
+    return Attempt(what, "none works", told, said, not works, enough, optional=nowhere)
+
+
+# Where a Pod without a fence makes them.
+OWN_MOUNT, OWN_FOLDER = "/tmp/mounted", "/tmp/mine"  # noqa: S108  # a Pod's own
+WHERE = {"files": "the workspace", "mounts": "an unfenced Pod's own mount"}
+MOST_TRICKS = {"files": 10, "mounts": 4}
 
 
 def readings(stage: Stage) -> tuple[list[str], Document]:
@@ -122,20 +139,26 @@ def readings(stage: Stage) -> tuple[list[str], Document]:
     return places, more
 
 
-def read_only_input(stage: Stage) -> str:
+def read_only_input(stage: Stage, content: str = "content") -> str:
     """A ConfigMap of our own as an input, where the policy allows any; else nothing."""
     allowed = [row["name"] for row in stage.policy.get("inputs", {}).get("configMaps", [])]
     if "*" not in allowed:
         return ""
     name = stage.unique("input")
-    path = namespaced(stage.namespace, "configmaps", name)
-    document = {
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "immutable": True,
-        "data": {"file": "content"},
-    }  # fmt: skip
-    stage.undo.append(lambda: stage.cluster.delete(path))
-    stage.cluster.post(namespaced(stage.namespace, "configmaps"), document)
+    stage.undo.append(lambda: stage.cluster.delete(namespaced(stage.namespace, "configmaps", name)))
+    stage.cluster.post(namespaced(stage.namespace, "configmaps"), immutable(name, content))
     return name
+
+
+def immutable(name: str, content: str) -> Document:
+    """A ConfigMap that can be an input."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "immutable": True,
+        "data": {"file": content},
+    }
 
 
 def c18(stage: Stage) -> list[Attempt]:

@@ -42,6 +42,38 @@ OF_THE_NODE = (
 # And what would be the node's among the doors: devices are its guest's.
 DOORS_OF_THE_NODE = ("the runtime's socket", "containerd's socket", "a disk")
 
+# Of what public escapes begin with, what is the node's also behind a RuntimeClass.
+BEGINNINGS_ON_THE_NODE = (
+    "the runtime's own program", "the runtime's socket", "a page of a read-only file",
+    "a folder that was left open", "processes of the node", "AF_ALG", "AF_VSOCK",
+    "core_pattern", "modprobe", "uevent_helper", "hotplug", "sysrq",
+)  # fmt: skip
+# And how an author would ask for them, if a run had these words: the word, and what it is in.
+WORDS_OF_ESCAPES: dict[str, Document] = {
+    "hostPath": {"inputs": [{"name": "input", "hostPath": {"path": "/"}}]},
+    "volumes": {"volumes": [{"name": "node", "hostPath": {"path": "/var/run"}}]},
+    "volumeMounts": {"volumeMounts": [{"name": "node", "mountPath": "/node"}]},
+    "volumeDevices": {"volumeDevices": [{"name": "disk", "devicePath": "/dev/sda"}]},
+    "privileged": {"privileged": True},
+    "capabilities": {"capabilities": {"add": ["SYS_ADMIN"]}},
+    "securityContext": {"securityContext": {"runAsUser": 0}},
+    "seccompProfile": {"seccompProfile": {"type": "Unconfined"}},
+    "appArmorProfile": {"appArmorProfile": {"type": "Unconfined"}},
+    "procMount": {"procMount": "Unmasked"},
+    "sysctls": {"sysctls": [{"name": "kernel.core_pattern", "value": "|/x"}]},
+    "hostPID": {"hostPID": True},
+    "hostIPC": {"hostIPC": True},
+    "hostNetwork": {"hostNetwork": True},
+    "hostUsers": {"hostUsers": True},
+    "nodeName": {"nodeName": "any"},
+    "runtimeClassName": {"runtimeClassName": "runc"},
+    "serviceAccountName": {"serviceAccountName": "default"},
+    "automountServiceAccountToken": {"automountServiceAccountToken": True},
+    "containers": {"containers": [{"name": "second"}]},
+    "initContainers": {"initContainers": [{"name": "first"}]},
+    "template": {"template": {"spec": {"hostPID": True}}},
+}
+
 
 def targets(host: str, port: int) -> list[Document]:
     """What no cell may reach, by every way. Not everything is there on every cluster."""

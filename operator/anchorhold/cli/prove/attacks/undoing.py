@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from anchorhold import names
 from anchorhold.cli.api import Document, namespaced
 from anchorhold.cli.prove.attacks.asked import dry_run
-from anchorhold.cli.prove.props import GaveUpError
+from anchorhold.cli.prove.props import GaveUpError, program
 from anchorhold.cli.prove.stage import Stage
 
 SCALE = f"/apis/apps/v1/namespaces/{names.SYSTEM_NAMESPACE}/deployments/{names.CONTROLLER}"
@@ -80,7 +80,7 @@ def taken_away(stage: Stage, path: str) -> Iterator[None]:
     kept = {key: found["metadata"][key] for key in ("name", "labels", "annotations")
             if key in found["metadata"]}  # fmt: skip
     manager = found["metadata"].get("managedFields", [{"manager": "helm"}])[0]["manager"]
-    again = {key: found[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": kept}
+    again = {key: found[key] for key in found if key != "status"} | {"metadata": kept}
 
     def back() -> None:
         stage.cluster.apply(path, again, manager)
@@ -92,6 +92,45 @@ def taken_away(stage: Stage, path: str) -> Iterator[None]:
     finally:
         back()
         stage.undo.remove(back)
+
+
+INSTALLER = "/apis/apps/v1/namespaces/anchorhold-node/daemonsets/anchorhold-seccomp"
+
+
+def profile_folder(stage: Stage) -> str:
+    """Where the nodes have the profile; nothing where nobody is there to put it back."""
+    installer = stage.cluster.get(INSTALLER)
+    volumes = installer["spec"]["template"]["spec"]["volumes"] if installer else []
+    return next((str(each["hostPath"]["path"]) for each in volumes if "hostPath" in each), "")
+
+
+@contextmanager
+def no_profile(stage: Stage, name: str) -> Iterator[None]:
+    """A node without the profile, for as long as a block runs: then the installer puts it back."""
+    folder = profile_folder(stage)
+    with undone(stage, on_nodes("none"), on_nodes(None), INSTALLER):
+        stage.wait(lambda: installed(stage) == 0, "the profile's installer to be gone")
+        pod = stage.start("unlink", program("unlink", {"name": name}), root=True, folder=folder)
+        if stage.said(pod) is not True:
+            raise GaveUpError(f"the profile '{name}' could not be taken away")
+        yield
+    stage.wait(lambda: installed(stage), "the profile to be back")
+
+
+def on_nodes(label: str | None) -> Document:
+    """The patch that puts the installer on nodes with a label that none has; or on all again."""
+    return {"spec": {"template": {"spec": {"nodeSelector": {NOWHERE: label}}}}}
+
+
+NOWHERE = "anchorhold-prove"
+
+
+def installed(stage: Stage) -> int:
+    """On how many nodes the profile is, or is about to go: the installer is ready where it is."""
+    pods = namespaced("anchorhold-node", "pods")
+    items = (stage.cluster.get(pods) or {})["items"]
+    up = [c for pod in items for c in pod["status"].get("conditions", []) if c["type"] == "Ready"]
+    return sum(each["status"] == "True" for each in up)
 
 
 @contextmanager

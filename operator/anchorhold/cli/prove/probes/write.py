@@ -8,18 +8,28 @@ HERE = -100
 
 
 def probe(settings):
-    """What came of each trick, in each place; `{place: {trick: outcome}}`."""
-    mine = settings["mine"]
-    found = {}
+    """What works in each place, of the tricks on files and of those on mounts, and of how many."""
+    mine, found = settings["mine"], {}
+    if settings["own"]:
+        own_mount(settings["own"], mine)
     for place in filter(os.path.isdir, settings["places"]):
         file = first_file(place)
-        tricks = {**FOLDER, **(FILE if file else {}), **(MOUNT if settings["mounts"] else {})}
-        made = {
-            name: in_child(lambda t=trick: t(place, file, mine)) for name, trick in tricks.items()
-        }
-        found[place] = sorted(name for name, said in made.items() if said == "works")
-        found[place + "#tried"] = len(made)
+        tricks = {"files": {**FOLDER, **(FILE if file else {})}, "mounts": MOUNT}
+        found[place] = {kind: worked(tricks[kind], place, file, mine) for kind in settings["kinds"]}
     return found
+
+
+def worked(tricks, place, file, mine):
+    """[how many were tried, those that work]."""
+    made = {name: in_child(lambda t=trick: t(place, file, mine)) for name, trick in tricks.items()}
+    return [len(made), sorted(name for name, said in made.items() if said == "works")]
+
+
+def own_mount(place, mine):
+    """A file system of its own, for whoever may mount any."""
+    for folder in (place, mine):
+        os.makedirs(folder, exist_ok=True)
+    checked(LIBC.mount(b"none", place.encode(), b"tmpfs", ctypes.c_ulong(0), None))
 
 
 def first_file(place):
@@ -98,10 +108,8 @@ MOUNT = {
     "clear the flag of the mount": lambda p, f, m: made_writable(p),
     "remount": lambda p, f, m: mount("none", p, 32 | 4096),
     "bind over": lambda p, f, m: mount(m, p, 4096),
-    "cover": lambda p, f, m: (
-        mount("none", p, 0)
-        if False
-        else checked(LIBC.mount(b"none", p.encode(), b"tmpfs", ctypes.c_ulong(0), None))
+    "cover": lambda p, f, m: checked(
+        LIBC.mount(b"none", p.encode(), b"tmpfs", ctypes.c_ulong(0), None)
     ),
     "unmount": lambda p, f, m: checked(LIBC.umount2(p.encode(), 2)),
 }
