@@ -19,22 +19,36 @@ TIERS: dict[str, Document] = {
     "prove-gvisor": {"isolation": "RuntimeClass", "runtimeClassName": "gvisor"},
 }
 SECRET = "sk-only-the-gateway-has-it"  # noqa: S105  # it opens nothing
-ECHO: Document = {
-    "name": "prove-echo", "host": "files.test", "methods": ["GET"], "paths": ["/echo"],
-    "credential": {"secretName": "prove-echo", "key": "key"},
-}  # fmt: skip
-INWARD = [
-    {"name": f"prove-inward-{place}", "host": host, "methods": ["GET"], "paths": ["/**"]}
-    for place, host in enumerate(
-        ("metadata.test", "api-server.test", "service.test", "loopback.test", "mixed.test")
-    )
-]
-RULES = [
+CREDENTIAL = {"secretName": "prove-echo", "key": "key"}
+# Hosts of these repeat what they are told: in a body, in a header and in pieces, in a tunnel.
+ECHOES: list[Document] = [
+    {"name": "prove-echo", "host": "files.test", "methods": ["GET"], "paths": ["/echo"],
+     "credential": CREDENTIAL},
+    {"name": "prove-echo-pieces", "host": "files.test", "methods": ["GET"], "paths": ["/repeat"],
+     "credential": CREDENTIAL},
+    {"name": "prove-echo-read", "host": "files.test", "methods": ["GET"], "paths": ["/repeat"],
+     "credential": CREDENTIAL, "mode": "Intercept"},
+]  # fmt: skip
+LEADING_INWARD = ("metadata.test", "api-server.test", "service.test", "loopback.test", "mixed.test")
+INWARD: list[Document] = [
+    *(
+        {"name": f"prove-inward-{place}", "host": host, "methods": ["GET"], "paths": ["/**"]}
+        for place, host in enumerate(LEADING_INWARD)
+    ),
+    {"name": "prove-inward-tunnel", "host": "forbidden.test", "mode": "Connect"},
+    {"name": "prove-inward-read", "host": "mapped.test", "mode": "Intercept",
+     "methods": ["GET"], "paths": ["/**"]},
+]  # fmt: skip
+RULES: list[Document] = [
     {"name": "model", "host": "model.test", "methods": ["GET", "POST"], "paths": ["/v1/**"]},
     {"name": "files", "host": "files.test", "methods": ["GET"], "paths": ["/digest"]},
-    ECHO,
+    {"name": "other", "host": "a.wild.test", "methods": ["GET"], "paths": ["/**"]},
+    {"name": "tunnel", "host": "model.test", "mode": "Connect"},
+    {"name": "read", "host": "files.test", "mode": "Intercept", "methods": ["GET"],
+     "paths": ["/v1/**"]},
+    *ECHOES,
     *INWARD,
-]
+]  # fmt: skip
 SKILL = packing.agent_skill(CHECKOUT / "skills" / "summarise-repository")
 # What plays the internet on the test cluster.
 INTERNET = ":".join(map(str, settings.WORLD_SERVERS[0]))

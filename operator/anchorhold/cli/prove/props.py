@@ -19,6 +19,10 @@ class GaveUpError(Exception):
     """Something did not come about; the text says what."""
 
 
+class NothingHereError(GaveUpError):
+    """There is nothing of the kind here that could be tried; the text says what is missing."""
+
+
 class StoppedError(GaveUpError):
     """Somebody wants to stop."""
 

@@ -10,14 +10,16 @@ from anchorhold.cli.prove.attacks import (
     attackers,
     borrowed,
     doors,
+    elsewhere,
     greedy,
     inside,
+    lying,
     reaching,
     stopped,
     window,
 )
 from anchorhold.cli.prove.claims import Claim
-from anchorhold.cli.prove.props import GaveUpError
+from anchorhold.cli.prove.props import GaveUpError, NothingHereError
 from anchorhold.cli.prove.result import Result
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt, Missing, Outcome, Verdict
@@ -29,9 +31,11 @@ ATTACKS: dict[str, Attack] = {
     **reaching.ATTACKS,
     **asked.ATTACKS,
     **borrowed.ATTACKS,
+    **lying.ATTACKS,
     **doors.ATTACKS,
     **greedy.ATTACKS,
     **stopped.ATTACKS,
+    **elsewhere.ATTACKS,
     **window.ATTACKS,
     **attackers.ATTACKS,
 }
@@ -50,6 +54,8 @@ def test(claim: Claim, stage: Stage, attack: Attack | None) -> Verdict:
     attempts: list[Attempt] = []
     try:
         attempts.extend(attack(stage))
+    except NothingHereError as error:
+        return unfinished(attempts, str(error), Missing.HERE)
     except (GaveUpError, api.RefusedError, api.UnreachableError) as error:
         return unfinished(attempts, str(error))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -58,12 +64,12 @@ def test(claim: Claim, stage: Stage, attack: Attack | None) -> Verdict:
     return verdict.judge(attempts) if attempts else verdict.not_tested(NOTHING, Missing.HERE)
 
 
-def unfinished(attempts: list[Attempt], reason: str) -> Verdict:
+def unfinished(attempts: list[Attempt], reason: str, missing: Missing = Missing.SKIPPED) -> Verdict:
     """What got through before an error still got through; what held says nothing of the rest."""
     found = verdict.judge(attempts)
     if found.outcome == Outcome.FAIL:
         return found
-    return Verdict(Outcome.NOT_TESTED, reason, tuple(attempts), Missing.SKIPPED)
+    return Verdict(Outcome.NOT_TESTED, reason, tuple(attempts), missing)
 
 
 def run(chosen: Iterable[Claim], stage: Stage, show: Show) -> list[Result]:
@@ -91,7 +97,7 @@ def run(chosen: Iterable[Claim], stage: Stage, show: Show) -> list[Result]:
 
 def is_alone(claim: Claim) -> bool:
     """Whether nothing else may be tested meanwhile."""
-    return claim.id in greedy.ALONE or (claim.id in stopped.ATTACKS)
+    return claim.id in {*greedy.ALONE, *stopped.ATTACKS, *lying.ATTACKS}
 
 
 def together(one: Callable[[Claim], None], claims: list[Claim], stage: Stage) -> None:

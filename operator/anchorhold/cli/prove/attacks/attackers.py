@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from anchorhold import names
 from anchorhold.cli.api import Answer, Document, namespaced
-from anchorhold.cli.prove.attacks import tables, window
+from anchorhold.cli.prove.attacks import asking, tables
 from anchorhold.cli.prove.attacks.asked import DRY, shortened
 from anchorhold.cli.prove.attacks.inside import read_only_input, under_class
 from anchorhold.cli.prove.props import GaveUpError, program
@@ -52,8 +52,8 @@ def letter(stage: Stage, text: str) -> Document:
     if given:
         more["inputs"] = [{"name": "input", "configMap": {"name": given}}]
     if "gateway" in stage.given:
-        rule = window.rules(stage)[0]
-        own = list(window.allowed(rule))
+        rule = asking.rules(stage)[0]
+        own = list(asking.allowed(rule))
         more["egress"] = {"rules": [{"name": rule["name"]}]}
     settings = {"text": "" if given else text, "path": path, "own": own}
     return {"code": program("follow", settings), **more}

@@ -152,9 +152,8 @@ CHANGES: dict[str, Callable[[Document], None]] = {
 }
 
 
-def c26(stage: Stage) -> list[Attempt]:
+def rights(stage: Stage, them: Cluster) -> list[Attempt]:
     """What a stolen token of the controller's is not good for."""
-    them = controller(stage)
     needed = them.ask("GET", stage.runs())
     there = stage.namespace
     role = "/apis/rbac.authorization.k8s.io/v1"
@@ -212,4 +211,4 @@ def tokens() -> Document:
     return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
 
 
-ATTACKS = {"C02": c02, "C06": c06, "C26": c26}
+ATTACKS = {"C02": c02, "C06": c06}

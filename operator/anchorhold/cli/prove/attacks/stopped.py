@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from anchorhold import names
 from anchorhold.cli.api import Answer, namespaced
-from anchorhold.cli.prove.attacks import given, undoing
+from anchorhold.cli.prove.attacks import asking, given, undoing
 from anchorhold.cli.prove.attacks.asked import DRY, as_posted, dry_run, refused, until_denied
 from anchorhold.cli.prove.attacks.borrowed import a_cell, controller
 from anchorhold.cli.prove.attacks.inside import under_class
@@ -17,7 +17,8 @@ from anchorhold.cli.prove.verdict import Attempt
 
 WALLS = "networking.k8s.io/v1"
 CLASSES = "/apis/node.k8s.io/v1/runtimeclasses"
-DEAF_SECONDS, LATE_SECONDS = 30, 12
+DEAF_SECONDS, LATE_SECONDS, GONE_SECONDS = 30, 12, 30
+SUSPENDED = "403 policy-suspended"
 
 
 def c03(stage: Stage) -> list[Attempt]:
@@ -85,14 +86,43 @@ def is_over(stage: Stage, run: str) -> bool:
 
 
 def c17(stage: Stage) -> list[Attempt]:
-    """The kill switch."""
+    """The kill switch: at the gateway, with nobody there to end the cell; and of the cell."""
     name = stage.submit("revoked", program("deaf", {}))
     before = condition(stage.until(name, "Running"))["reason"]
+    at_the_gateway = shut_out(stage) if "gateway" in stage.given and asking.rules(stage) else []
     with undoing.suspended(stage):
         ended = stage.reason(name)
+        left = outlived(stage, name)
     return [
+        *at_the_gateway,
         Attempt("run on under a suspended policy", "PolicyRevoked", ended, before,
-                ended == "PolicyRevoked", before == "Running")
+                ended == "PolicyRevoked", before == "Running"),
+        Attempt("keep its cell, and what that has open", "gone", left or "gone", before,
+                not left, before == "Running"),
+    ]  # fmt: skip
+
+
+def outlived(stage: Stage, run: str) -> str:
+    """What is left of a run's cells a moment after its end: a deaf agent has its grace."""
+    with suppress(GaveUpError):
+        stage.wait(lambda: not stage.cells(run), "the cell to be gone", GONE_SECONDS)
+    return phases(stage, run)
+
+
+def shut_out(stage: Stage) -> list[Attempt]:
+    """A cell that nobody ends asks the gateway on."""
+    rule = asking.own(stage)
+    run = asking.asks_on(stage, "asks", asking.allowed(rule), **asking.egress(rule["name"]))
+    first = asking.heard(stage, run, bool)
+    with undoing.no_controller(stage), undoing.suspended(stage):
+        lines = asking.heard(stage, run, lambda lines: SUSPENDED in lines)
+        alive = phases(stage, run)
+    stage.remove(run)
+    seen = SUSPENDED if SUSPENDED in lines else "".join(lines[-1:])
+    shown = bool(first) and " " not in first[0] and alive == "Running"
+    return [
+        Attempt("ask the gateway on, with no controller", SUSPENDED, seen,
+                f"{''.join(first[:1])} before; the cell is {alive}", seen == SUSPENDED, shown)
     ]  # fmt: skip
 
 

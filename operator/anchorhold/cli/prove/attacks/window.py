@@ -1,135 +1,150 @@
-"""Attacks on the gateway: what no rule names, names that lead elsewhere, tokens of others."""
+"""Attacks on the gateway: methods, paths, budgets, other ports, tokens of others, credentials."""
+
+from typing import Any
 
 from anchorhold import names
-from anchorhold.cli.api import Document
+from anchorhold.api.egress import INTERCEPT, REVERSE
+from anchorhold.cli.api import Document, namespaced
+from anchorhold.cli.prove.attacks.asking import (
+    ECHO,
+    HTTPS,
+    OUTSIDE_THE_RULE,
+    SPENT,
+    Door,
+    allowed,
+    apart,
+    asked,
+    asks_on,
+    egress,
+    heard,
+    least,
+    own,
+    passed,
+    refusal,
+    request,
+    rules,
+    word,
+)
 from anchorhold.cli.prove.props import program
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 
-# A rule of the policy whose upstream repeats what it is told; and those whose hosts lead inwards.
-ECHO, INWARD = "prove-echo", "prove-inward-"
-# What listens in the gateway's Pod and is nobody's in a cell: health, metrics, Envoy's usual ones.
-PORTS = [8081, 9901, 15000, 15001, 19000, 443]
-SHOWN = 5
+# What may listen in the gateway's Pod beside what it names itself: Envoy's administration, say.
+USUAL_PORTS = (HTTPS, 9901, 15000, 15001, 19000)
 GATEWAY_PORT = names.GATEWAY_PORT
-FORMS = (
-    "169.254.169.254", "127.0.0.1", "localhost", "2130706433", "0x7f000001", "0177.0.0.1", "[::1]",
-    "[::ffff:169.254.169.254]", "metadata.google.internal", "kubernetes.default.svc", "10.96.0.1",
-)  # fmt: skip
-
-
-def rules(stage: Stage) -> list[Document]:
-    """The rules of the first policy that lead where they say, most likely."""
-    found = stage.policy.get("egress", {}).get("rules", [])
-    return [r for r in found if "*" not in r["host"] and not r["name"].startswith((ECHO, INWARD))]
-
-
-def allowed(rule: Document) -> tuple[str, str]:
-    """A method and a path that a rule names."""
-    path = rule["paths"][0].replace("**", "prove").replace("*", "prove")
-    method = "GET" if "GET" in rule["methods"] else rule["methods"][0]
-    return method, f"/{rule['host']}{path}"
-
-
-def asked(stage: Stage, requests: Document, *named: str, ports: tuple[int, ...] = ()) -> Document:
-    """What a run with these rules was answered."""
-    egress = {"rules": [{"name": name} for name in named]}
-    settings = {"requests": requests, "ports": list(ports)}
-    return dict(stage.inside("ask", settings=settings, egress=egress))
-
-
-def refusal(what: str, answer: list[object], control: list[object], *reasons: str) -> Attempt:
-    """A request that the gateway must refuse itself, where its own rule's passes."""
-    seen, without = (f"{each[0]} {each[1]}".strip() for each in (answer, control))
-    held = answer[1] in reasons if reasons else bool(answer[1]) or answer[0] in (400, 404)
-    return Attempt(what, " or ".join(reasons) or "refused", seen, without, held, passed(control))
-
-
-def passed(answer: list[object]) -> bool:
-    """Whether somebody behind the gateway answered."""
-    return bool(answer[0]) and not answer[1]
-
-
-def c10(stage: Stage) -> list[Attempt]:
-    """Hosts of no rule, and of a rule that the run did not ask for."""
-    rule, *others = rules(stage)
-    method, path = allowed(rule)
-    requests: Document = {
-        "own": [method, path, ""],
-        "a host of no rule": ["GET", "/example.org/", ""],
-    }
-    requests["a host in the Host header"] = ["GET", path, "", "example.org"]
-    for other in others[:2]:
-        if other["host"] != rule["host"]:
-            requests[f"the host of the rule {other['name']}, not asked for"] = [*allowed(other), ""]
-    found = asked(stage, requests, rule["name"])["asked"]
-    own = found.pop("own")
-    header = found.pop("a host in the Host header")
-    kept = Attempt("another host in the Host header", "the rule's own host answers, or a refusal",
-                   f"{header[0]} {header[1]}", str(own[0]), header[0] in (own[0], 400, 403, 404),
-                   passed(own))  # fmt: skip
-    return [*(refusal(what, said, own, "host-not-allowed") for what, said in found.items()), kept]
-
-
-def c11(stage: Stage) -> list[Attempt]:
-    """Addresses in every spelling; and names of the policy that lead inwards, if any."""
-    rule = rules(stage)[0]
-    method, path = allowed(rule)
-    requests: Document = {form: ["GET", f"/{form}/", ""] for form in FORMS}
-    requests |= {"up": ["GET", f"/{rule['host']}/../169.254.169.254/", ""]}
-    requests |= {"user": ["GET", f"/{rule['host']}@169.254.169.254/", ""]}
-    requests |= {"whole": ["GET", "http://169.254.169.254/latest/", ""], "own": [method, path, ""]}
-    inward = [r for r in stage.policy["egress"]["rules"] if r["name"].startswith(INWARD)][:10]
-    requests |= {r["host"]: [*allowed(r), ""] for r in inward}
-    found = asked(stage, requests, rule["name"], *(r["name"] for r in inward))["asked"]
-    own, named = found.pop("own"), {r["host"] for r in inward}
-    return [
-        refusal(f"ask for {what}", said, own, *(("address-not-public",) if what in named else ()))
-        for what, said in found.items()
-    ]
+# The requests of a budget, the first letters that a gateway leaves, and how to have it in pieces.
+BUDGET, SHOWN = 3, 5
+PIECES = "cut=5&size=3"
 
 
 def c12(stage: Stage) -> list[Attempt]:
-    """A method and a path that the rule does not name."""
-    rule = rules(stage)[0]
-    method, path = allowed(rule)
-    requests: Document = {"own": [method, path, ""]}
+    """A method and a path that the rule does not name, and one request too many."""
+    rule = own(stage)
+    mine = allowed(rule)
+    method, path = mine["method"], mine["path"]
+    up = path.count("/") - 1
+    requests: Document = {"own": mine}
     if "DELETE" not in rule["methods"]:
-        requests["another method"] = ["DELETE", path, ""]
+        requests["another method"] = request(path, "DELETE")
     if "/**" not in rule["paths"]:
-        requests["another path"] = [method, f"/{rule['host']}/prove-no-such-path", ""]
-        requests["another path by dots"] = [method, f"{path}/../../../prove-no-such-path", ""]
-        requests["another path in code"] = [method, f"{path}/%2e%2e/%2e%2e/%2e%2e/no-such", ""]
-    found = asked(stage, requests, rule["name"])["asked"]
-    own = found.pop("own")
-    return [refusal(what, said, own) for what, said in found.items()]
+        first = "/".join(path.split("/")[:2])
+        requests["another path"] = request(f"{first}/prove-no-such", method)
+        for how, step in (("dots", ".."), ("dots in code", "%2e%2e"), ("other dots", "..;x")):
+            climbing = f"{path}{f'/{step}' * up}/prove-no-such"
+            requests[f"another path by {how}"] = request(climbing, method)
+    found, _ = asked(stage, requests, rule["name"])
+    control = found.pop("own")
+    outside = [refusal(what, said, control, OUTSIDE_THE_RULE) for what, said in found.items()]
+    return [*outside, *spent(stage, rule)]
+
+
+def spent(stage: Stage, rule: Document) -> list[Attempt]:
+    """A run that asks on when its budget is spent."""
+    most = least(stage, BUDGET)
+    wished = {**egress(rule["name"]), "budget": {"requests": most}}
+    run = asks_on(stage, "spends", allowed(rule), **wished)
+    lines = heard(stage, run, lambda lines: SPENT in lines)
+    ended = stage.reason(run)
+    usage = stage.get(run)["status"].get("usage", {})
+    passing = [line for line in lines if " " not in line]
+    without, shown = f"{len(passing)} passed of {most}", len(passing) >= most
+    used = f"{usage.get('requests')} requests, {usage.get('exhausted')} exhausted"
+    said = lines[most] if most < len(lines) else "nothing"
+    right = f"{most} requests, budget.requests exhausted"
+    return [
+        Attempt("one request more than its budget", SPENT, said, without,
+                said == SPENT and len(passing) <= most, shown),
+        Attempt("run on with a spent budget", "BudgetExhausted", ended, without,
+                ended == "BudgetExhausted", shown),
+        Attempt("keep it from the record", right, used, without, used == right, shown),
+    ]  # fmt: skip
 
 
 def c13(stage: Stage) -> list[Attempt]:
     """Other ports of the gateway, and the tokens of a run that lives and of one that ended."""
-    rule = rules(stage)[0]
-    method, path = allowed(rule)
-    egress = {"rules": [{"name": rule["name"]}]}
-    living = stage.submit("living", program("deaf", {}), egress=egress)
-    ended = stage.submit("ended", "pass", egress=egress)
+    rule = own(stage)
+    mine = allowed(rule)
+    living = stage.submit("living", program("deaf", {}), egress=egress(rule["name"]))
+    ended = stage.submit("ended", "pass", egress=egress(rule["name"]))
     stage.until(living, "Running")
     stage.until(ended, "Completed")
     requests: Document = {
-        "own": [method, path, ""],
-        "a token that is made up": [method, path, "made-up"],
+        "own": mine,
+        "a token that is made up": {**mine, "token": "made-up"},
+        "no token": {**mine, "token": ""},
+        "another run's token": {**mine, "token": token(stage, living)},
+        "an ended run's token": {**mine, "token": token(stage, ended)},
     }
-    for what, run in (("another run's token", living), ("an ended run's token", ended)):
-        requests[what] = [method, path, token(stage, run)]
-    found = asked(stage, requests, rule["name"], ports=(*PORTS, GATEWAY_PORT))
+    ports = doors(stage)
+    found, is_open = asked(stage, requests, rule["name"], ports=ports)
     stage.cluster.delete(stage.runs(living))
-    own, reached = found["asked"].pop("own"), set(found["open"])
-    shown = GATEWAY_PORT in reached
-    closed = [
-        Attempt(f"port {port} of the gateway", "closed", "open" if port in reached else "closed",
-                f"port {GATEWAY_PORT}: {'open' if shown else 'closed'}", port not in reached, shown)
-        for port in PORTS
+    control = found.pop("own")
+    known = without_fence(stage, [door for door in ports if door[0]])
+    return [
+        *(refusal(w, said, control, TOKENS.get(w, "401 unknown-run")) for w, said in found.items()),
+        *closed(ports, is_open, known),
+    ]
+
+
+# A token that is known comes from the wrong place; of the others nobody knows anything.
+TOKENS = {"another run's token": "403 wrong-source"}
+
+
+def doors(stage: Stage) -> list[Door]:
+    """Ports of the gateway's Service, and of its Pods themselves where the user may see them."""
+    answer = stage.cluster.ask("GET", namespaced(names.GATEWAY_NAMESPACE, "pods"))
+    pods = [] if answer.refusal else [p for p in answer.body["items"] if p["status"].get("podIP")]
+    found = [["", port] for port in (*USUAL_PORTS, 8081, GATEWAY_PORT)]
+    for pod in pods[:2]:
+        rows = [row for each in pod["spec"]["containers"] for row in each.get("ports", [])]
+        named = {*USUAL_PORTS, *(row["containerPort"] for row in rows)}
+        found += [[pod["status"]["podIP"], port] for port in sorted(named)]
+    return found
+
+
+def without_fence(stage: Stage, ports: list[Door]) -> list[Door]:
+    """Those that are open to a Pod without a fence, if there may be one."""
+    if not (apart(stage) and ports):
+        return []
+    is_open = stage.free("ask", {"requests": [], "ports": ports})["open"]
+    return [door for door, state in zip(ports, is_open, strict=True) if state]
+
+
+def closed(ports: list[Door], is_open: list[bool], known: list[Door]) -> list[Attempt]:
+    """Each port but the agents' own; that one is open at the same address, or nothing is shown.
+
+    `known` are those that a Pod without a fence finds open.
+    """
+    seen = {(host, port): state for (host, port), state in zip(ports, is_open, strict=True)}
+    return [
+        Attempt(
+            f"port {port} of {f'the Pod {host}' if host else 'the gateway'}", "closed",
+            "open" if state else "closed",
+            "open to an unfenced Pod" if [host, port] in known else f"port {GATEWAY_PORT} is open",
+            not state, seen[host, GATEWAY_PORT],
+        )
+        for (host, port), state in seen.items() if port != GATEWAY_PORT
     ]  # fmt: skip
-    return [*(refusal(what, said, own) for what, said in found["asked"].items()), *closed]
 
 
 def token(stage: Stage, run: str) -> str:
@@ -139,18 +154,28 @@ def token(stage: Stage, run: str) -> str:
 
 
 def c14(stage: Stage) -> list[Attempt]:
-    """An upstream that repeats what it was told."""
-    found = [rule for rule in stage.policy["egress"]["rules"] if rule["name"] == ECHO]
-    if not found:
+    """Upstreams that repeat what they were told, through the modes that add credentials."""
+    echoes = [*rules(stage, REVERSE, ECHO), *rules(stage, INTERCEPT, ECHO)]
+    if not echoes:
         return []
-    said = asked(stage, {"echo": [*allowed(found[0]), ""]}, ECHO)["asked"]["echo"]
-    # The scheme came back, so the upstream had it; what follows is stars but for its beginning.
-    repeated = said[2].removeprefix("Bearer ").split('"')[0]
-    masked = bool(repeated[SHOWN:]) and not repeated[SHOWN:].strip("*")
-    return [
-        Attempt("have a credential repeated", "masked", repeated or "nothing", f"{said[0]}",
-                masked, passed(said) and said[2].startswith("Bearer "))
-    ]  # fmt: skip
+    requests = {rule["name"]: with_query(allowed(rule)) for rule in echoes}
+    found, _ = asked(stage, requests, *requests)
+    return [masked(name, answer) for name, answer in found.items()]
 
 
-ATTACKS = {"C10": c10, "C11": c11, "C12": c12, "C13": c13, "C14": c14}
+def with_query(row: Document) -> Document:
+    """An echo that can repeat in pieces does so."""
+    place = "inside" if "inside" in row else "path"
+    return {**row, place: f"{row[place]}?{PIECES}"}
+
+
+def masked(name: str, answer: list[Any]) -> Attempt:
+    """The scheme came back, so the upstream had it; what follows is stars but for its beginning."""
+    pieces = answer[2]
+    held = not [piece for piece in pieces if not piece[SHOWN:] or piece[SHOWN:].strip("*")]
+    seen = ", ".join(pieces) or "nothing"
+    shown = passed(answer) and bool(pieces)
+    return Attempt(f"have a credential repeated: {name}", "masked", seen, word(answer), held, shown)
+
+
+ATTACKS = {"C12": c12, "C13": c13, "C14": c14}

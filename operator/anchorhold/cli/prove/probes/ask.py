@@ -2,37 +2,85 @@
 
 import http.client
 import socket
+import ssl
 import time
 
 SECONDS = 20
 
 
 def probe(settings):
-    """The status and the gateway's reason for each request; for each port, whether it is open."""
-    token = os.environ.get("ANCHORHOLD_TOKEN", "")
-    asked = {}
-    for name, row in settings["requests"].items():
-        asked[name] = ask(row[0], row[1], row[2] or token, row[3:])
-    time.sleep(settings.get("wait", 0))
-    return {"asked": asked, "open": [port for port in settings["ports"] if is_open(port)]}
+    """The answers in order, and which ports are open; with a `pause` it asks and says for ever."""
+    while "pause" in settings:
+        answers = [ask(row) for row in settings["requests"]]
+        print(", ".join(("%d %s" % tuple(each[:2])).strip() for each in answers), flush=True)
+        time.sleep(settings["pause"])
+    return {
+        "asked": [ask(row) for row in settings["requests"]],
+        "open": [is_open(host, port) for host, port in settings["ports"]],
+    }
 
 
-def ask(method, path, token, more):
-    """[status, reason, whether a secret came back]; a reason is the gateway's own word."""
-    host, _, port = os.environ["ANCHORHOLD_GATEWAY"].rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=SECONDS)
+def ask(row):
+    """[status, reason, what came back of secrets]; a reason is the gateway's own word."""
     try:
-        connection.putrequest(method, path, skip_host=bool(more))
-        if more:
-            connection.putheader("Host", more[0])
-        connection.putheader("Authorization", "Bearer " + token)
-        connection.putheader("Content-Length", "0")
-        connection.endheaders()
-        reply = connection.getresponse()
-        body = reply.read(1 << 16)
-        return [reply.status, reason(body), told(reply, body)]
+        return tunnel(row) if row["method"] == "CONNECT" else request(row)
     except (OSError, http.client.HTTPException) as error:
-        return [0, type(error).__name__, ""]
+        return [0, type(error).__name__, []]
+
+
+def gateway():
+    host, _, port = os.environ["ANCHORHOLD_GATEWAY"].rpartition(":")
+    return host, int(port)
+
+
+def token(row):
+    """Its own, or another one, or none."""
+    return row.get("token", os.environ.get("ANCHORHOLD_TOKEN", ""))
+
+
+def request(row):
+    connection = http.client.HTTPConnection(*gateway(), timeout=SECONDS)
+    connection.putrequest(row["method"], row["path"], skip_host="host" in row)
+    if "host" in row:
+        connection.putheader("Host", row["host"])
+    if token(row):
+        connection.putheader("Authorization", "Bearer " + token(row))
+    connection.putheader("Content-Length", "0")
+    connection.endheaders()
+    return answered(connection.getresponse())
+
+
+def tunnel(row):
+    """A tunnel; and what is said in it, if it is opened."""
+    head = "CONNECT %s HTTP/1.1\r\nHost: %s\r\n" % (row["path"], row["path"])
+    if token(row):
+        head += "Proxy-Authorization: Bearer %s\r\n" % token(row)
+    with socket.create_connection(gateway(), SECONDS) as sender:
+        sender.sendall((head + "\r\n").encode())
+        reply = http.client.HTTPResponse(sender, method="CONNECT")
+        reply.begin()
+        return inside(sender, row) if reply.status == 200 else answered(reply)
+
+
+def inside(sender, row):
+    """A greeting that names a host, and a request; whom it reaches, we do not ask for papers."""
+    greeting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    greeting.check_hostname, greeting.verify_mode = False, ssl.CERT_NONE
+    host = row["path"].rpartition(":")[0]
+    try:
+        sender = greeting.wrap_socket(sender, server_hostname=row.get("name", host))
+    except OSError:
+        return [0, "cut", []]
+    head = "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"
+    sender.sendall((head % (row.get("inside", "/"), row.get("host", host))).encode())
+    reply = http.client.HTTPResponse(sender)
+    reply.begin()
+    return answered(reply)
+
+
+def answered(reply):
+    body = reply.read(1 << 16)
+    return [reply.status, reason(body), told(reply, body)]
 
 
 def reason(body):
@@ -45,17 +93,16 @@ def reason(body):
 
 
 def told(reply, body):
-    """What an upstream repeated of what it was sent: the scheme and what follows it."""
-    text = body.decode("utf-8", "replace") + " ".join(value for _, value in reply.getheaders())
-    start = text.find("Bearer ")
-    return text[start : start + 60] if start >= 0 else ""
+    """What an upstream repeated of what it was sent, wherever: what follows the scheme."""
+    texts = [body.decode("utf-8", "replace"), *(value for _, value in reply.getheaders())]
+    pieces = [piece for text in texts for piece in text.split("Bearer ")[1:]]
+    return [piece[:50].split('"')[0].split(" ")[0] for piece in pieces[:4]]
 
 
-def is_open(port):
-    """Whether something listens at the gateway's address."""
-    host = os.environ["ANCHORHOLD_GATEWAY"].rpartition(":")[0]
+def is_open(host, port):
+    """Whether something listens there; without a host, at the gateway's address."""
     try:
-        socket.create_connection((host, port), timeout=2).close()
+        socket.create_connection((host or gateway()[0], port), timeout=2).close()
     except OSError:
         return False
     return True
