@@ -1,7 +1,6 @@
 """Attacks through the gateway on what no rule names: hosts, addresses, names that lead inwards."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -126,7 +125,9 @@ def counted(
         shown = each.shown and free[place] == "answered"
         # Its name is worth something only where Pods have name servers.
         named = place == bird.name
-        found.append(replace(each, without=without, shown=shown, optional=named))
+        found.append(
+            Attempt(each.what, each.expected, each.seen, without, each.held, shown, optional=named)
+        )
     return [*found, canary.arrivals(stage, bird, len(about))]
 
 

@@ -1,23 +1,17 @@
 """Attacks while something of Anchorhold is stopped or taken away; it is put back afterwards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
-from anchorhold import names
 from anchorhold.cli.api import Answer, namespaced
-from anchorhold.cli.prove.attacks import asking, given, undoing
+from anchorhold.cli.prove.attacks import asking, given, undoing, walls
 from anchorhold.cli.prove.attacks.asked import DRY, as_posted, dry_run, refused, until_denied
 from anchorhold.cli.prove.attacks.borrowed import a_cell, controller
-from anchorhold.cli.prove.attacks.inside import under_class
-from anchorhold.cli.prove.facts import BINDINGS, is_about
 from anchorhold.cli.prove.props import GaveUpError, condition, program
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 
-WALLS = "networking.k8s.io/v1"
-CLASSES = "/apis/node.k8s.io/v1/runtimeclasses"
-DEAF_SECONDS, LATE_SECONDS, GONE_SECONDS = 30, 12, 30
+DEAF_SECONDS, GONE_SECONDS = 30, 30
 SUSPENDED = "403 policy-suspended"
 
 
@@ -126,92 +120,6 @@ def shut_out(stage: Stage) -> list[Attempt]:
     ]  # fmt: skip
 
 
-def c23(stage: Stage) -> Iterator[Attempt]:
-    """Each part of the wall is taken away: what ran behind it ends, and nothing starts."""
-    for what, path, leans in parts(stage):
-        running = stage.submit("inside", program("deaf", {})) if leans else ""
-        before = condition(stage.until(running, "Running"))["reason"] if leans else ""
-        with undoing.taken_away(stage, path):
-            ended = stage.reason(running) if leans else ""
-            late = stage.submit("late")
-            meanwhile = stage.reason(late, LATE_SECONDS)
-        stage.remove(*filter(None, (running, late)))
-        if leans:
-            yield Attempt(f"run on without {what}", "PolicyRevoked", ended, before,
-                          ended == "PolicyRevoked", before == "Running")  # fmt: skip
-        yield start(stage, f"start without {what}", meanwhile)
-    if not under_class(stage):
-        yield profile(stage)
-
-
-def parts(stage: Stage) -> list[tuple[str, str, bool]]:
-    """What makes the wall of a namespace: what it is, where, and whether what runs leans on it."""
-    bindings = stage.cluster.get(BINDINGS) or {"items": []}
-    wanted = names.LIMITS_POLICIES[1]
-    found = [
-        (
-            "its NetworkPolicy",
-            namespaced(stage.namespace, "networkpolicies", names.DEFAULT_DENY, WALLS),
-            True,
-        )
-    ]
-    found += [
-        (f"the binding of {wanted}", f"{BINDINGS}/{each['metadata']['name']}", True)
-        for each in bindings["items"]
-        if is_about(each["spec"], stage.namespace, wanted)
-    ]
-    if under_class(stage):
-        name = stage.policy["runtimeClassName"]
-        found.append((f"the RuntimeClass {name}", f"{CLASSES}/{name}", False))
-    return found
-
-
-def start(stage: Stage, what: str, reason: str) -> Attempt:
-    """A run that must not start, where the next one completes."""
-    after = condition(stage.end(stage.submit("after")))["reason"]
-    held = reason not in ("Running", "Completed", "AgentFailed")
-    return Attempt(what, "not started", reason, after, held, after == "Completed")
-
-
-def profile(stage: Stage) -> Attempt:
-    """The profile of system calls is taken off the node, and its installer kept away."""
-    what, wanted = "start on a node without the profile of system calls", "not started for that"
-    if lacking := no_way_to_the_profile(stage):
-        return Attempt(what, wanted, lacking, "-", held=True, shown=False, optional=True)
-    run = stage.until(stage.submit("pattern"), "Completed")
-    name = str(run["status"]["effective"]["seccomp"])
-    with undoing.no_profile(stage, name.rpartition("/")[2]):
-        late = stage.submit("late")
-        seen = stage.wait(lambda: kept_back(stage, late), "a cell to start, or to be kept back")
-        stage.remove(late)
-    found = start(stage, what, seen)
-    return replace(found, expected=wanted, held=PROFILE in seen)
-
-
-# What the kubelet says of it; the controller waits for a minute before it ends the run for that.
-PROFILE = "seccomp profile"
-
-
-def kept_back(stage: Stage, run: str) -> str:
-    """What the kubelet says of a container that it cannot make; or that the run went on."""
-    pods = [pod["status"] for pod in stage.cells(run)]
-    rows = [row for status in pods for row in status.get("initContainerStatuses", [])]
-    told = [str(row["state"].get("waiting", {}).get("message", "")) for row in rows]
-    reason = str(condition(stage.get(run))["reason"])
-    return next((each for each in told if PROFILE in each), "" if reason == "Pending" else reason)
-
-
-def no_way_to_the_profile(stage: Stage) -> str:
-    """Why the profile cannot be taken away here for a moment, if so."""
-    if "unfenced" not in stage.given:
-        return "not tried: it takes --allow-unfenced"
-    answer = stage.cluster.ask("GET", "/api/v1/nodes")
-    nodes = [] if answer.refusal else answer.body["items"]
-    if len([node for node in nodes if not node["spec"].get("unschedulable")]) != 1:
-        return "not tried: it takes a cluster of one node, so that nobody else's runs there"
-    return "" if undoing.profile_folder(stage) else "not tried: nobody is there to put it back"
-
-
 def c24(stage: Stage) -> list[Attempt]:
     """Two cells live; one run is deleted while there is no controller."""
     doomed, kept = (stage.submit(word, program("deaf", {})) for word in ("doomed", "kept"))
@@ -252,4 +160,12 @@ def c30(stage: Stage) -> list[Attempt]:
     ]  # fmt: skip
 
 
-ATTACKS = {"C30": c30, "C03": c03, "C16": c16, "C17": c17, "C22": given.c22, "C23": c23, "C24": c24}
+ATTACKS = {
+    "C30": c30,
+    "C03": c03,
+    "C16": c16,
+    "C17": c17,
+    "C22": given.c22,
+    **walls.ATTACKS,
+    "C24": c24,
+}
