@@ -15,6 +15,7 @@ from anchorhold.cli.prove.attacks import (
     reaching,
     stopped,
     window,
+    written,
 )
 from anchorhold.cli.prove.claims import Claim
 from anchorhold.cli.prove.props import GaveUpError
@@ -33,6 +34,7 @@ ATTACKS: dict[str, Attack] = {
     **greedy.ATTACKS,
     **stopped.ATTACKS,
     **window.ATTACKS,
+    **written.ATTACKS,
     **attackers.ATTACKS,
 }
 NOTHING = "the policy of this namespace leaves nothing to be tried"

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 
 from anchorhold import names
 from anchorhold.cli.api import Answer, namespaced
@@ -109,7 +108,7 @@ def c23(stage: Stage) -> Iterator[Attempt]:
         if leans:
             yield Attempt(f"run on without {what}", "PolicyRevoked", ended, before,
                           ended == "PolicyRevoked", before == "Running")  # fmt: skip
-        yield start(stage, f"start without {what}", meanwhile)
+        yield start(stage, f"start without {what}", meanwhile, held=meanwhile not in STARTED)
     if not under_class(stage):
         yield profile(stage)
 
@@ -136,16 +135,18 @@ def parts(stage: Stage) -> list[tuple[str, str, bool]]:
     return found
 
 
-def start(stage: Stage, what: str, reason: str) -> Attempt:
+def start(stage: Stage, what: str, seen: str, *, held: bool) -> Attempt:
     """A run that must not start, where the next one completes."""
     after = condition(stage.end(stage.submit("after")))["reason"]
-    held = reason not in ("Running", "Completed", "AgentFailed")
-    return Attempt(what, "not started", reason, after, held, after == "Completed")
+    return Attempt(what, "not started", seen, after, held, after == "Completed")
+
+
+STARTED = ("Running", "Completed", "AgentFailed")
 
 
 def profile(stage: Stage) -> Attempt:
     """The profile of system calls is taken off the node, and its installer kept away."""
-    what, wanted = "start on a node without the profile of system calls", "not started for that"
+    what, wanted = "start on a node without the profile of system calls", "not started"
     if lacking := no_way_to_the_profile(stage):
         return Attempt(what, wanted, lacking, "-", held=True, shown=False, optional=True)
     run = stage.until(stage.submit("pattern"), "Completed")
@@ -154,8 +155,7 @@ def profile(stage: Stage) -> Attempt:
         late = stage.submit("late")
         seen = stage.wait(lambda: kept_back(stage, late), "a cell to start, or to be kept back")
         stage.remove(late)
-    found = start(stage, what, seen)
-    return replace(found, expected=wanted, held=PROFILE in seen)
+    return start(stage, what, seen, held=PROFILE in seen)
 
 
 # What the kubelet says of it; the controller waits for a minute before it ends the run for that.
