@@ -99,10 +99,10 @@ def open_namespace(name: str) -> Document:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
-def smaller(limits: Document) -> Document:
+def smaller(limits: Document, memory: str = SMALL["memory"]) -> Document:
     """Little, but no more than the policy allows."""
     cpu = min(SMALL["cpu"], limits["cpu"], key=quantity.millicores)
-    memory = min(SMALL["memory"], limits["memory"], key=quantity.number_of_bytes)
+    memory = min(memory, limits["memory"], key=quantity.number_of_bytes)
     return {"cpu": cpu, "memory": memory}
 
 

@@ -17,6 +17,7 @@ from anchorhold.cli.prove.attacks import (
     reaching,
     stopped,
     window,
+    written,
 )
 from anchorhold.cli.prove.claims import Claim
 from anchorhold.cli.prove.props import GaveUpError, NothingHereError
@@ -37,6 +38,7 @@ ATTACKS: dict[str, Attack] = {
     **stopped.ATTACKS,
     **elsewhere.ATTACKS,
     **window.ATTACKS,
+    **written.ATTACKS,
     **attackers.ATTACKS,
 }
 NOTHING = "the policy of this namespace leaves nothing to be tried"

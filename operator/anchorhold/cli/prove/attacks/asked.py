@@ -219,14 +219,15 @@ def c29(stage: Stage) -> list[Attempt]:
 
 
 def as_posted(cell: Document, name: str) -> Document:
-    """A cell as the controller posts it."""
+    """A cell, or what goes with it, as the controller posts it."""
     found: Document = json.loads(json.dumps(cell))
     found.pop("status", None)
     keep = ("namespace", "labels", "annotations", "ownerReferences")
     found["metadata"] = {k: v for k, v in found["metadata"].items() if k in keep} | {"name": name}
+    spec = found.get("spec", {})
     for added in SERVERS_OWN:
-        found["spec"].pop(added, None)
-    for volume in found["spec"].get("volumes", ()):
+        spec.pop(added, None)
+    for volume in spec.get("volumes", ()):
         if volume["name"] == "task":
             volume["configMap"]["name"] = name
     return found

@@ -10,7 +10,7 @@ from anchorhold.cli.api import Answer, Document, namespaced
 from anchorhold.cli.prove.attacks import asking, tables
 from anchorhold.cli.prove.attacks.asked import DRY, shortened
 from anchorhold.cli.prove.attacks.inside import read_only_input, under_class
-from anchorhold.cli.prove.props import GaveUpError, program
+from anchorhold.cli.prove.props import GaveUpError, program, smaller
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 
@@ -133,11 +133,12 @@ def a02(stage: Stage) -> list[Attempt]:
     """From inside, beside root without a filter; and as words of a run, by its author."""
     seen, free = stage.inside("escape"), stage.free("escape", root=True)
     ours, theirs = seen.pop(PLANTED) == REACHED, free.pop(PLANTED)
-    counted = [n for n in seen if not under_class(stage) or n in tables.BEGINNINGS_ON_THE_NODE]
+    guests = tables.BEGINNINGS_OF_THE_GUEST if under_class(stage) else ()
+    counted = [name for name in seen if name not in guests]
     found = [beginning(name, seen[name], free.get(name, theirs)) for name in counted]
-    shown = sum(each.shown for each in found)
-    whole = Attempt("most of them", "not reached", "see above", f"{shown} of {len(found)} reached",
-                    held=True, shown=shown >= FEWEST or under_class(stage))  # fmt: skip
+    shown = sum(said == REACHED for said in free.values())
+    whole = Attempt("most of them", "not reached", "see above", f"{shown} of {len(free)} reached",
+                    held=True, shown=shown >= FEWEST)  # fmt: skip
     looked = Attempt("find a folder that is left open", "its own", "found" if ours else "not found",
                      "planted", held=True, shown=ours)  # fmt: skip
     return [*found, looked, whole, *words(stage)]
@@ -199,11 +200,16 @@ KINDS = (
 )  # fmt: skip
 
 
+# A guest's kernel takes some of it too.
+ROOM_FOR_TLS = "128Mi"
+
+
 def a03(stage: Stage) -> list[Attempt]:
     """Leave all that can be left, live on in daemons, and be deleted."""
     marker = f"{stage.token}fade03"
     settings = {"marker": marker, "leave": True, "stay": True, "namespace": stage.namespace}
-    run = stage.submit("persist", program("persist", settings))
+    room = smaller(stage.policy["limits"], ROOM_FOR_TLS)
+    run = stage.submit("persist", program("persist", settings), resources=room)
     pod = str(stage.pod_of(run)["metadata"]["name"])
     log = stage.wait(lambda: spoken(stage, pod), "an agent to have done its worst")
     before = objects(stage, run, marker)

@@ -23,8 +23,7 @@ def c22(stage: Stage) -> Iterator[Attempt]:
     """What no policy lists; and what it lists, once it is something else."""
     yield from unlisted(stage)
     if given := read_only_input(stage, JUDGED):
-        pattern = stage.submit("given", program("read", {"path": INPUT_FILE}), **reading(given))
-        stage.until(pattern, "Completed")
+        pattern = completed(stage, given)
         yield changeable(stage, said(stage, pattern))
         if "disruptive" in stage.given:
             yield swapped(stage, given, pattern)
@@ -69,18 +68,35 @@ def changeable(stage: Stage, without: str) -> Attempt:
 
 
 def swapped(stage: Stage, given: str, pattern: str) -> Attempt:
-    """Made anew with other content, after the grant and before the cell; nobody is there to see it.
+    """Made anew with other content, after the grant and before the cell; and another, with its own.
 
-    The cell is made as the controller makes it, and with its token: so that nothing is a race.
+    The cells are made as the controller makes them, with its token and while it is stopped: so
+    that nothing is a race. A kubelet may still have what was judged, and that is no harm.
     """
-    path = namespaced(stage.namespace, "configmaps")
+    kept = read_only_input(stage, JUDGED)
+    twin = completed(stage, kept)
     with undoing.no_controller(stage):
-        same = copied(stage, pattern)
-        stage.cluster.delete(f"{path}/{given}")
-        stage.cluster.post(path, immutable(given, SWAPPED))
-        other = copied(stage, pattern)
+        make_anew(stage, given, SWAPPED)
+        make_anew(stage, kept, JUDGED)
+        changed, same = copied(stage, pattern), copied(stage, twin)
+    seen, without = said(stage, changed), said(stage, same)
+    held, wanted = seen == "InputMissing" or is_judged(seen), "InputMissing, or what was judged"
     what = "an input that is swapped after the grant"
-    return unread(what, "InputMissing", said(stage, other), said(stage, same))
+    return Attempt(what, wanted, seen, without, held, is_judged(without))
+
+
+def completed(stage: Stage, given: str) -> str:
+    """A run that has read an input."""
+    run = stage.submit("given", program("read", {"path": INPUT_FILE}), **reading(given))
+    stage.until(run, "Completed")
+    return run
+
+
+def make_anew(stage: Stage, name: str, content: str) -> None:
+    """Another ConfigMap of the same name."""
+    path = namespaced(stage.namespace, "configmaps")
+    stage.cluster.delete(f"{path}/{name}")
+    stage.cluster.post(path, immutable(name, content))
 
 
 def copied(stage: Stage, pattern: str) -> str:

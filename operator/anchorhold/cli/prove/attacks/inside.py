@@ -1,9 +1,7 @@
 """Attacks from inside a cell, and the same from outside of any fence."""
 
 import json
-from typing import Any
 
-from anchorhold import names
 from anchorhold.cli.api import Document, namespaced
 from anchorhold.cli.prove.attacks import tables
 from anchorhold.cli.prove.props import condition, program
@@ -48,12 +46,11 @@ def c07(stage: Stage) -> list[Attempt]:
         fact(name, value, process[name], without[name])
         for name, value in wanted.items()
     ]  # fmt: skip
-    tried = [name for name in inside if name != "there"]
-    opened = looked["openers"]
-    if under_class(stage):
-        tried = [name for name in tried if name in tables.OF_THE_NODE]
-        opened = [name for name in opened if name in tables.DOORS_OF_THE_NODE]
-    calls = [call(name, inside[name], outside.get(name, "-")) for name in tried]
+    guest = under_class(stage)
+    tried = [n for n in inside if n != "there" and not (guest and n in tables.OF_THE_GUEST)]
+    opened = [n for n in looked["openers"] if not (guest and n in tables.DOORS_OF_THE_GUEST)]
+    answers = tables.REFUSED + (tables.REFUSED_BY_A_GUEST if guest else ())
+    calls = [call(name, inside[name], outside.get(name, "-"), answers) for name in tried]
     doors = Attempt(
         "open what public escapes begin with",
         "none",
@@ -66,6 +63,10 @@ def c07(stage: Stage) -> list[Attempt]:
     said = inside["there"]
     works = Attempt("getpid", "works", said, outside["there"], held=True, shown=said == "works")
     return [*facts, *calls, doors, works, enough(calls)]
+
+
+# What a kernel says that has no such thing, or no way to it in this probe.
+LACKING = ("ENODEV", "SIGSEGV", "-")
 
 
 def enough(calls: list[Attempt]) -> Attempt:
@@ -82,61 +83,10 @@ def fact(name: str, wanted: str, seen: str, without: str) -> Attempt:
     return Attempt(name, wanted, seen, without, seen == wanted, without != wanted)
 
 
-def call(name: str, seen: str, without: str) -> Attempt:
+def call(name: str, seen: str, without: str, answers: tuple[str, ...]) -> Attempt:
     """One call. What a kernel refuses to everybody, nobody need be kept from."""
-    refused, everybody = seen in tables.REFUSED, without in (*tables.REFUSED, "SIGSEGV", "-")
+    refused, everybody = seen in answers, without in (*tables.REFUSED, *LACKING)
     return Attempt(name, "refused", seen, without, refused, not everybody, optional=everybody)
-
-
-def c08(stage: Stage) -> list[Attempt]:
-    """Every trick on what is read-only, and on what is the tricks' own: a workspace, a mount."""
-    places, more = readings(stage)
-    seen = stage.inside("write", settings=tricks(places, "files", "mounts"), **more)
-    own = stage.inside("write", settings=tricks([names.WORKSPACE_DIRECTORY], "files"))
-    without = {"files": own[names.WORKSPACE_DIRECTORY]["files"], "mounts": [0, []]}
-    if "unfenced" in stage.given:
-        settings = {**tricks([OWN_MOUNT], "mounts"), "own": OWN_MOUNT, "mine": OWN_FOLDER}
-        without |= stage.free("write", settings, root=True)[OWN_MOUNT]
-    return [
-        tricked(place, kind, seen[place][kind], without[kind])
-        for place in places if place in seen
-        for kind in without
-    ]  # fmt: skip
-
-
-def tricks(places: list[str], *kinds: str) -> Document:
-    """Which to try where."""
-    mine = names.WORKSPACE_DIRECTORY
-    return {"places": places, "kinds": kinds, "own": "", "mine": mine}
-
-
-def tricked(place: str, kind: str, seen: list[Any], without: list[Any]) -> Attempt:
-    """All tricks of a kind on one place."""
-    (tried, works), (tried_there, works_there) = seen, without
-    said = f"{len(works_there)} of {tried_there} work in {WHERE[kind]}"
-    enough = len(works_there) >= MOST_TRICKS[kind]
-    what, told = f"{tried} tricks with {kind} on {place}", ", ".join(works) or "none works"
-    nowhere = not tried_there
-    return Attempt(what, "none works", told, said, not works, enough, optional=nowhere)
-
-
-# Where a Pod without a fence makes them.
-OWN_MOUNT, OWN_FOLDER = "/tmp/mounted", "/tmp/mine"  # noqa: S108  # a Pod's own
-WHERE = {"files": "the workspace", "mounts": "an unfenced Pod's own mount"}
-MOST_TRICKS = {"files": 10, "mounts": 4}
-
-
-def readings(stage: Stage) -> tuple[list[str], Document]:
-    """Where everything is that a cell may read, and what a run asks for to have it all."""
-    # Whoever owns nothing of the image still owns what everybody may write there.
-    places, more = ["/", "/etc", "/var/tmp", names.TASK_DIRECTORY], {}  # noqa: S108  # a cell's
-    if configured := read_only_input(stage):
-        places.append(f"{names.INPUTS_DIRECTORY}/input")
-        more["inputs"] = [{"name": "input", "configMap": {"name": configured}}]
-    if skills := stage.policy.get("skills", []):
-        places.append(f"{names.SKILLS_DIRECTORY}/{skills[0]['name']}")
-        more["skills"] = [{"name": skills[0]["name"]}]
-    return places, more
 
 
 def read_only_input(stage: Stage, content: str = "content") -> str:
@@ -220,31 +170,4 @@ def are_others(users: list[str]) -> bool:
     return bool(rows) and all(outside >= FIRST_OTHER for _, outside, _ in rows)
 
 
-def c31(stage: Stage) -> list[Attempt]:
-    """What can be written without a size is named."""
-    name = stage.submit("places", program("look", {}))
-    seen = stage.told(name)
-    named = " ".join(row["what"] for row in stage.get(name)["status"].get("unenforced", []))
-    # A guest's kernel keeps such files in the cell's own memory, which has a limit.
-    guest = ("tmpfs",) if under_class(stage) else ()
-    writable = seen["writable"].items()
-    sized = [path for path, (kind, size) in writable if size or kind in guest]
-    unsized = [path for path, _ in writable if path not in sized]
-    limited = 0 <= seen["file"] < UNLIMITED
-    silent = [
-        path
-        for path in unsized
-        if path not in named and not (limited and path == names.RESULT_PATH)
-    ]
-    without = f"sized: {', '.join(sized)}"
-    told = f"not named: {', '.join(silent)}" if silent else f"named: {', '.join(unsized) or 'none'}"
-    tried = "write where nothing sets a size"
-    return [Attempt(tried, "all named", told, without, held=not silent, shown=bool(sized))]
-
-
-UNLIMITED = 1 << 62
-
-
-ATTACKS = {
-    "C01": c01, "C07": c07, "C08": c08, "C18": c18, "C21": c21, "C25": c25, "C31": c31,
-}  # fmt: skip
+ATTACKS = {"C01": c01, "C07": c07, "C18": c18, "C21": c21, "C25": c25}

@@ -161,11 +161,5 @@ def c30(stage: Stage) -> list[Attempt]:
 
 
 ATTACKS = {
-    "C30": c30,
-    "C03": c03,
-    "C16": c16,
-    "C17": c17,
-    "C22": given.c22,
-    **walls.ATTACKS,
-    "C24": c24,
-}
+    "C30": c30, "C03": c03, "C16": c16, "C17": c17, "C22": given.c22, "C23": walls.c23, "C24": c24,
+}  # fmt: skip

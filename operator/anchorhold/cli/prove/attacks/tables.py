@@ -32,23 +32,21 @@ CALLS: list[tuple[str, tuple[int, int], list[int | str]]] = [
     ("open past a mount", (303, 264), [HERE, "/tmp", "\0" * 8, "\0" * 8, 0]),
     ("fanotify_init", (300, 262), [0x200, 0]),
 ]
-# The answers of a filter, and of a kernel that asks for a capability.
-REFUSED = ("EPERM", "EACCES", "ENOSYS", "EAFNOSUPPORT", "EPROTONOSUPPORT", "ENODEV", "SIGSYS")
-# Behind a RuntimeClass, what would be asked of the node's own kernel; the rest is its guest's.
-OF_THE_NODE = (
-    "a socket of AF_ALG", "a socket of AF_PACKET", "a socket of AF_VSOCK", "a raw socket",
-    "io_uring_setup", "bpf", "perf_event_open",
+# The answers of a filter, of a kernel that asks for a capability, and of one that lacks the thing.
+REFUSED = ("EPERM", "EACCES", "ENOSYS", "EAFNOSUPPORT", "EPROTONOSUPPORT", "SIGSYS")
+# Behind a RuntimeClass, what a guest's kernel lets everybody do, to nobody but its guest: it keeps
+# keys, users, processes and mounts of its own. Seen under gVisor; the rest is refused there too.
+OF_THE_GUEST = (
+    "keyctl", "unshare a user namespace", "clone a user namespace", "setns", "ptrace",
+    "process_vm_readv", "open_tree",
 )  # fmt: skip
-# And what would be the node's among the doors: devices are its guest's.
-DOORS_OF_THE_NODE = ("the runtime's socket", "containerd's socket", "a disk")
-
-# Of what public escapes begin with, what is the node's also behind a RuntimeClass.
-BEGINNINGS_ON_THE_NODE = (
-    "the runtime's own program", "the runtime's socket", "a page of a read-only file",
-    "a folder that was left open", "processes of the node", "AF_ALG", "AF_VSOCK",
-    "core_pattern", "modprobe", "uevent_helper", "hotplug", "sysrq",
-)  # fmt: skip
-# And how an author would ask for them, if a run had these words: the word, and what it is in.
+# Its answers where it has no counters of a processor to give, and no numbers of files.
+REFUSED_BY_A_GUEST = ("ENODEV", "ENOTSUP")
+# Its own device, which is a file system of its own and no driver of the node's.
+DOORS_OF_THE_GUEST = ("fuse",)
+# And of what public escapes begin with: users of its own, and what they mount over its files.
+BEGINNINGS_OF_THE_GUEST = ("users of its own", "users of its own, and an overlay")
+# How an author would ask for an escape, if a run had these words: the word, and what it is in.
 WORDS_OF_ESCAPES: dict[str, Document] = {
     "hostPath": {"inputs": [{"name": "input", "hostPath": {"path": "/"}}]},
     "volumes": {"volumes": [{"name": "node", "hostPath": {"path": "/var/run"}}]},

@@ -9,7 +9,8 @@ MEBIBYTE = 1 << 20
 
 def probe(settings):
     """How much it got."""
-    return {"got": KINDS[settings["what"]](settings["much"])}
+    where = [settings["where"]] if "where" in settings else []
+    return {"got": KINDS[settings["what"]](settings["much"], *where)}
 
 
 def memory(much):
@@ -43,9 +44,9 @@ def child(writer):
     return made
 
 
-def disk(much):
-    """In the workspace."""
-    with open("/workspace/fill", "wb", 0) as file:
+def disk(much, where="/workspace"):
+    """In the workspace, or elsewhere."""
+    with open(where + "/fill", "wb", 0) as file:
         for _ in range(much):
             file.write(b"x" * MEBIBYTE)
     return wait(much)
