@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +13,7 @@ import pytest
 from anchorhold.cli import api
 from anchorhold.cli.prove import claims, page, props, report, runner
 from anchorhold.cli.prove.attacks import greedy
-from anchorhold.cli.prove.props import GaveUpError
+from anchorhold.cli.prove.props import GaveUpError, NothingHereError
 from anchorhold.cli.prove.result import Result, Scene, clean, counted
 from anchorhold.cli.prove.verdict import (
     Attempt,
@@ -203,6 +204,22 @@ def test_whatever_goes_wrong_leaves_a_claim_untested(
     assert reason in found.reason
 
 
+def test_what_this_cluster_has_not_leaves_a_claim_untested_and_is_nobodys_fault():
+    def attack(_: object) -> Iterator[Attempt]:
+        yield GOOD
+        raise NothingHereError("no such rule")
+
+    def worse(_: object) -> Iterator[Attempt]:
+        yield THROUGH
+        raise NothingHereError("no such rule")
+
+    found = runner.test(CLAIM, Stage(), attack)  # type: ignore[arg-type]
+
+    assert (found.outcome, found.reason) == ("NOT TESTED", "no such rule")
+    assert (found.attempts, found.missing) == ((GOOD,), Missing.HERE)
+    assert runner.test(CLAIM, Stage(), worse).outcome == "FAIL"  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("need", claims.NEEDS)
 def test_what_a_claim_needs_must_be_given(need: str):
     claim = replace(CLAIM, needs=(need,))
@@ -326,7 +343,20 @@ def test_cells_live_at_a_time_whose_lives_overlap(spans: list[tuple[str, str]], 
 
 
 @pytest.mark.parametrize(
-    "probe", ["look", "calls", "write", "reach", "persist", "greedy", "follow", "escape", "hear"]
+    "probe",
+    [
+        "look",
+        "calls",
+        "write",
+        "reach",
+        "persist",
+        "greedy",
+        "follow",
+        "escape",
+        "hear",
+        "ask",
+        "listen",
+    ],
 )
 def test_a_probe_is_one_program_that_fits_a_task(probe: str):
     text = props.program(probe, {"word": 'it\'s "quoted"\n', "number": 1})

@@ -97,7 +97,9 @@ def asks_on(stage: Stage, what: str, *requests: Document, **asked_for: Any) -> s
     return stage.submit(what, program("ask", settings), egress=asked_for)
 
 
-def heard(stage: Stage, run: str, enough: Callable[[list[str]], bool]) -> list[str]:
+def heard(
+    stage: Stage, run: str, enough: Callable[[list[str]], bool], seconds: float = 60.0
+) -> list[str]:
     """What such a run has said, once it is enough; or all, if it never is."""
     pod = stage.pod_of(run)["metadata"]["name"]
     lines: list[str] = []
@@ -108,7 +110,7 @@ def heard(stage: Stage, run: str, enough: Callable[[list[str]], bool]) -> list[s
         return enough(lines)
 
     try:
-        stage.wait(look, f"what {run} is answered", 60)
+        stage.wait(look, f"what {run} is answered", seconds)
     except StoppedError:
         raise
     except GaveUpError:

@@ -31,6 +31,7 @@ NOT_LISTED, NOBODY, NOBODY_AT_ALL = "403 host-not-allowed", "401 unknown-run", "
 NOT_PUBLIC, OTHER_HOST, CUT = "403 address-not-public", "421 not-the-host-of-the-tunnel", "0 cut"
 # A spelling that is no host at all is refused as such, by Envoy or by the decider.
 NO_ADDRESS = (NOT_LISTED, "403 no-host", asking.OUTSIDE_THE_RULE, "400")
+UNOPENED, OTHER_MODE = "a tunnel to its host, by a rule of another mode", "403 mode-not-allowed"
 METADATA = "169.254.169.254"
 INSIDE = (
     "127.0.0.1", "2130706433", "0", "localhost", "[::1]", "[::]", "10.96.0.1",
@@ -53,14 +54,19 @@ def c10(stage: Stage) -> list[Attempt]:
         wanted, about = wanted | ways, about | dict.fromkeys(ways, place)
     others = {f"the rule {r['name']}, not asked for": allowed(r) for r in not_asked(stage, mine)}
     headers = in_headers([mine, *keyed], bird.address if bird else STRANGER)
-    requests = {**wanted, **others, **headers, "own": allowed(mine)}
+    controls = {f"own {rule['name']}": allowed(rule) for rule in (mine, *keyed)}
+    requests = {**wanted, **others, **headers, **controls, UNOPENED: unopened(mine)}
     found, _ = asked(stage, requests, mine["name"], *(rule["name"] for rule in keyed))
-    control = found["own"]
+    control = found[f"own {mine['name']}"]
     attempts = [
         refusal(what, found[what], control, refused_as(requests[what]))
         for what in (*wanted, *others)
     ]
-    attempts += [kept(what, found[what], control) for what in headers]
+    attempts += [
+        kept(what, found[what], found[its_own])
+        for what, its_own in zip(headers, controls, strict=True)
+    ]
+    attempts.append(refusal(UNOPENED, found[UNOPENED], control, OTHER_MODE))
     if bird is None:
         return attempts
     return counted(stage, bird, attempts, about | dict.fromkeys(headers, bird.address))
@@ -102,10 +108,9 @@ def in_headers(mine: list[Document], place: str) -> dict[str, Document]:
 
 
 def kept(what: str, answer: list[Any], control: list[Any]) -> Attempt:
-    """Whatever the header says, it is the rule's own host that answers."""
-    held = passed(answer) or word(answer) == "400"
-    expected = "the rule's own host answers"
-    return Attempt(what, expected, word(answer), word(control), held, passed(control))
+    """Whatever the header says, it is the rule's own host that answers, or nobody."""
+    held = word(answer) in (word(control), "400")
+    return Attempt(what, "as without it", word(answer), word(control), held, passed(control))
 
 
 def counted(
@@ -143,14 +148,14 @@ def c11(stage: Stage) -> Iterator[Attempt]:
     tunnels = [*rules(stage, CONNECT)[:1], *rules(stage, INTERCEPT)[:1]]
     controls = {"own": allowed(mine)} | {f"own {r['name']}": allowed(r) for r in tunnels}
     led = {what: row for rule in tunnels for what, row in misled(rule).items()}
-    requests = {**spelled, **inward, **controls, **{what: row for what, (row, _) in led.items()}}
+    led |= {} if tunnels else {UNOPENED: ("own", unopened(mine), OTHER_MODE)}
+    requests = {**spelled, **inward, **controls, **{what: row[1] for what, row in led.items()}}
     found, _ = asked(stage, requests, *(rule["name"] for rule in (mine, *named, *tunnels)))
     control = found["own"]
-    attempts = [refusal(what, found[what], control, *NO_ADDRESS) for what in spelled]
-    attempts += [refusal(what, found[what], control, NOT_PUBLIC) for what in inward]
-    attempts += [
-        refusal(what, found[what], found[f"own {what.split(':')[0]}"], wanted)
-        for what, (_, wanted) in led.items()
+    attempts = [
+        *(refusal(what, found[what], control, *NO_ADDRESS) for what in spelled),
+        *(refusal(what, found[what], control, NOT_PUBLIC) for what in inward),
+        *(refusal(what, found[what], found[its], words) for what, (its, _, words) in led.items()),
     ]
     yield from counted(stage, bird, attempts, about) if bird else attempts
     if not inward:
@@ -190,21 +195,25 @@ def spellings(address: str, mine: Document) -> dict[str, Document]:
     return found
 
 
-def misled(rule: Document) -> dict[str, tuple[Document, str]]:
-    """A tunnel that is allowed, and led elsewhere: each with the words that must refuse it."""
+def misled(rule: Document) -> dict[str, tuple[str, Document, str]]:
+    """A tunnel that is allowed, and led elsewhere: each with its control, and how it is refused."""
     mine, name, host = allowed(rule), rule["name"], rule["host"]
     found = {
-        f"{name}: a greeting for another host": ({**mine, "name": STRANGER}, CUT),
-        f"{name}: another port": ({**mine, "path": f"{host}:{OTHER_PORT}"}, NOT_LISTED),
+        "a greeting for another host": ({**mine, "name": STRANGER}, CUT),
+        "another port": ({**mine, "path": f"{host}:{OTHER_PORT}"}, NOT_LISTED),
     }
     if rule["mode"] == INTERCEPT:
         found |= {
-            f"{name}: {place} in the Host header": ({**mine, "host": place}, OTHER_HOST)
+            f"{place} in the Host header": ({**mine, "host": place}, OTHER_HOST)
             for place in (STRANGER, METADATA)
         }
-        outside = {**mine, "inside": "/prove-no-such"}
-        found[f"{name}: another path"] = (outside, asking.OUTSIDE_THE_RULE)
-    return found
+        found["another path"] = ({**mine, "inside": "/prove-no-such"}, asking.OUTSIDE_THE_RULE)
+    return {f"{name}: {what}": (f"own {name}", *row) for what, row in found.items()}
+
+
+def unopened(mine: Document) -> Document:
+    """A tunnel to the host of a rule of another mode."""
+    return tunnel(f"{mine['host']}:{mine.get('ports', [asking.HTTPS])[0]}")
 
 
 ATTACKS = {"C10": c10, "C11": c11}

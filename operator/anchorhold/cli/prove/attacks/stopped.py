@@ -1,6 +1,6 @@
 """Attacks while something of Anchorhold is stopped or taken away; it is put back afterwards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from anchorhold.cli.api import Answer, namespaced
@@ -79,21 +79,20 @@ def is_over(stage: Stage, run: str) -> bool:
     return False
 
 
-def c17(stage: Stage) -> list[Attempt]:
-    """The kill switch: at the gateway, with nobody there to end the cell; and of the cell."""
+def c17(stage: Stage) -> Iterator[Attempt]:
+    """The kill switch: of the cell; and at the gateway, with nobody there to end the cell."""
     name = stage.submit("revoked", program("deaf", {}))
     before = condition(stage.until(name, "Running"))["reason"]
-    at_the_gateway = shut_out(stage) if "gateway" in stage.given and asking.rules(stage) else []
+    shown = before == "Running"
     with undoing.suspended(stage):
-        ended = stage.reason(name)
+        ended = stage.reason(name, GONE_SECONDS)
         left = outlived(stage, name)
-    return [
-        *at_the_gateway,
-        Attempt("run on under a suspended policy", "PolicyRevoked", ended, before,
-                ended == "PolicyRevoked", before == "Running"),
-        Attempt("keep its cell, and what that has open", "gone", left or "gone", before,
-                not left, before == "Running"),
-    ]  # fmt: skip
+    yield Attempt("run on under a suspended policy", "PolicyRevoked", ended, before,
+                  ended == "PolicyRevoked", shown)  # fmt: skip
+    what = "keep its cell, and what that has open"
+    yield Attempt(what, "gone", left or "gone", before, not left, shown)
+    if "gateway" in stage.given:
+        yield shut_out(stage)
 
 
 def outlived(stage: Stage, run: str) -> str:
@@ -103,21 +102,20 @@ def outlived(stage: Stage, run: str) -> str:
     return phases(stage, run)
 
 
-def shut_out(stage: Stage) -> list[Attempt]:
+def shut_out(stage: Stage) -> Attempt:
     """A cell that nobody ends asks the gateway on."""
     rule = asking.own(stage)
     run = asking.asks_on(stage, "asks", asking.allowed(rule), **asking.egress(rule["name"]))
     first = asking.heard(stage, run, bool)
     with undoing.no_controller(stage), undoing.suspended(stage):
-        lines = asking.heard(stage, run, lambda lines: SUSPENDED in lines)
+        lines = asking.heard(stage, run, lambda lines: SUSPENDED in lines, GONE_SECONDS)
         alive = phases(stage, run)
     stage.remove(run)
     seen = SUSPENDED if SUSPENDED in lines else "".join(lines[-1:])
     shown = bool(first) and " " not in first[0] and alive == "Running"
-    return [
-        Attempt("ask the gateway on, with no controller", SUSPENDED, seen,
-                f"{''.join(first[:1])} before; the cell is {alive}", seen == SUSPENDED, shown)
-    ]  # fmt: skip
+    without = f"{''.join(first[:1])} before; the cell is {alive}"
+    what = "ask the gateway on, with no controller"
+    return Attempt(what, SUSPENDED, seen, without, seen == SUSPENDED, shown)
 
 
 def c24(stage: Stage) -> list[Attempt]:
