@@ -591,6 +591,26 @@ def waiting(cluster: Cluster) -> list[str]:
     return [p["metadata"]["ownerReferences"][0]["name"] for p in pods]
 
 
+async def test_nobody_takes_a_place_whose_cell_is_just_being_made(cluster: Cluster):
+    """Given a run of the same second that comes later and sorts before it, then that one waits."""
+    cluster.onboard(activeRuns=1)
+    late = run("late")
+    late["metadata"]["uid"] = "00000000-0000-4000-8000-000000000000"
+    async with cluster.controller():
+        cluster.api.put(run("before"))
+        await cluster.ends("before")
+        await cluster.until("before", "Completed")
+        made = cluster.api.calls["create", "configmaps"]
+        cluster.api.latency = 0.3
+        cluster.api.put(run("first"))
+        await cluster.api.wait(lambda: cluster.api.calls["create", "configmaps"] > made, SECONDS)
+        cluster.api.put(late)
+        await cluster.until("late", "Queued")
+        await cluster.pod_of("first")
+
+    assert cluster.pod("late") is None
+
+
 async def test_a_run_beyond_the_queue_is_refused(cluster: Cluster):
     """One active, one waiting, and the third is told so."""
     cluster.onboard(activeRuns=1, queuedRuns=1)

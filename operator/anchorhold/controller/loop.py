@@ -53,7 +53,7 @@ class Loop:
         run = self.view.runs.get(key)
         await self._delete_strays(key, run)
         if run is None or run.finished:
-            self.view.launched.pop(key, None)
+            self.view.forget(key)
         if run is None:
             self._queue.forget(key)
             return None

@@ -34,7 +34,8 @@ class View:
     """The runs, Pods, policies and bindings as far as they are known.
 
     `launched` holds the uid of each run whose Pod this process has made: the watch shows the Pod a
-    little later, and until then nobody may conclude that there is none.
+    little later, and until then nobody may conclude that there is none. `placed` holds those whose
+    turn it was: from then on, and not only once they have a Pod, nobody may take that place.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class View:
         self.canary = Canary(site.canary)
         self.runs = Runs()
         self.launched: dict[Key, str] = {}
+        self.placed: dict[Key, str] = {}
         self.cells = Cells()
         self.pods: dict[str, informer.Informer[Pod]] = {}
         self.walls: dict[str, informer.Informer[fence.Wall]] = {}
@@ -199,10 +201,15 @@ class View:
         return namespace in self.walls and self.walls[namespace].synced.is_set()
 
     def in_turn(self, namespace: str) -> list[Run]:
-        """The unfinished runs of a namespace: those with a cell, then the others by age."""
-        launched = set(self.launched.values())
+        """The unfinished runs of a namespace: those with a place or a cell, then others by age."""
+        placed = set(self.placed.values())
         runs = self.runs.unfinished(namespace)
-        return sorted(runs, key=lambda run: run.uid not in launched and self.cells.of(run) is None)
+        return sorted(runs, key=lambda run: run.uid not in placed and self.cells.of(run) is None)
+
+    def forget(self, key: Key) -> None:
+        """A run is over, or gone: it has no place and no Pod that is yet to be seen."""
+        self.launched.pop(key, None)
+        self.placed.pop(key, None)
 
     def _on_policy(self, *_: object) -> None:
         for namespace in self.pods:

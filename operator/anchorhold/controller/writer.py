@@ -51,6 +51,8 @@ class Writer:
 
     async def _launch(self, observed: Observed, grant: Grant) -> None:
         """Make the cell, or say why it was denied, and try again."""
+        # Before anything is awaited: whoever is judged meanwhile must see that the place is taken.
+        self._view.placed[observed.run.key] = grant.request.uid
         try:
             refusal = await cells.launch(self._api, grant, await self._way_out(grant))
         except client.ApiError as error:
