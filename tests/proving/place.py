@@ -81,7 +81,7 @@ class Place:
             **spec,
         }
         written = policy(self.namespace, image, **more)
-        written["spec"]["limits"] |= {"cpu": "8", "memory": "512Mi", "activeRuns": 6}
+        written["spec"]["limits"] |= {"cpu": "8", "memory": "512Mi", "activeRuns": 8}
         kubectl.apply(written)
         kubectl.apply(credential(*TIERS))
         kubectl.apply(SKILL)

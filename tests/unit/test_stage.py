@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from anchorhold import names
 from anchorhold.cli import api
 from anchorhold.cli.prove import facts, props
-from anchorhold.cli.prove.attacks import asked, doors, inside, undoing
+from anchorhold.cli.prove.attacks import asked, doors, inside, undoing, unled
 from anchorhold.cli.prove.props import GaveUpError, StoppedError
 from anchorhold.cli.prove.stage import Stage
+from anchorhold.cli.prove.verdict import Attempt
 
 LIMITS = {
     "activeDeadlineSeconds": 300, "cpu": "1", "memory": "1Gi", "workspace": "1Gi", "activeRuns": 2,
@@ -278,3 +280,96 @@ def test_a_run_is_an_agent_run_with_our_label():
 )
 def test_users_are_others_only_if_all_of_them_are(users: list[str], apart: bool):  # noqa: FBT001
     assert inside.are_others(users) is apart
+
+
+# ---- without a controller ------------------------------------------------------------------
+
+
+@pytest.fixture
+def stops(stage: Stage, cluster: Cluster) -> list[int]:
+    """How many controllers there were to be, each time that somebody said so."""
+    cluster.objects[undoing.SCALE] = {"spec": {"replicas": 1}}
+    said: list[int] = []
+    pods = f"/api/v1/namespaces/{names.SYSTEM_NAMESPACE}/pods"
+
+    def ask(method: str, path: str, document: Any = None, query: Any = None) -> api.Answer:  # noqa: ANN401
+        if method == "PATCH" and path == undoing.SCALE:
+            said.append(document["spec"]["replicas"])
+        if path == pods:
+            return api.Answer(200, {"items": [READY] * (said[-1] if said else 1)})
+        return Cluster.ask(cluster, method, path, document, query)
+
+    cluster.ask = ask  # type: ignore[method-assign]
+    return said
+
+
+READY = {
+    "metadata": {"name": "anchorhold-controller-1"},
+    "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+}
+GOOD = Attempt("this", "no", "no", "yes", held=True, shown=True)
+
+
+def steps(told: list[str], name: str, *, ends: Exception | None = None) -> Any:  # noqa: ANN401
+    """A part that tells what it does."""
+
+    def part(_: Stage) -> unled.Part:
+        told.append(f"{name} gets ready")
+        yield
+        told.append(f"{name} acts")
+        if ends:
+            raise ends
+        yield
+        told.append(f"{name} looks")
+        return [GOOD]
+
+    return part
+
+
+def test_everything_that_needs_no_controller_happens_at_one_stop(
+    stage: Stage, stops: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(unled, "RUNS", 2)
+    told: list[str] = []
+
+    found = unled.outcomes(stage, {"C1": steps(told, "one"), "C2": steps(told, "two")})
+
+    assert stops == [0, 1]
+    assert told == [
+        "one gets ready", "two gets ready", "one acts", "two acts", "one looks", "two looks",
+    ]  # fmt: skip
+    assert found == {"C1": [GOOD], "C2": [GOOD]}
+
+
+def test_where_few_runs_may_live_each_has_a_stop_of_its_own(stage: Stage, stops: list[int]):
+    told: list[str] = []
+
+    unled.outcomes(stage, {"C1": steps(told, "one"), "C2": steps(told, "two")})
+
+    assert stops == [0, 1, 0, 1]
+
+
+def test_one_that_fails_without_a_controller_keeps_none_of_the_others(
+    stage: Stage, stops: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(unled, "RUNS", 2)
+    error = GaveUpError("in vain")
+    parts = {"C1": steps([], "one", ends=error), "C2": steps([], "two")}
+
+    assert unled.outcomes(stage, parts) == {"C1": error, "C2": [GOOD]}
+    assert stops == [0, 1]
+
+
+def test_a_controller_that_does_not_stop_leaves_all_of_it_untested(
+    stage: Stage, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(unled, "RUNS", 2)
+    cluster.objects[undoing.SCALE] = {"spec": {"replicas": 1}}
+    refused = api.Answer(403, {"message": "forbidden"})
+    cluster.refused["PATCH", undoing.SCALE] = refused
+
+    found = unled.outcomes(stage, {"C1": steps([], "one"), "C2": steps([], "two")})
+
+    assert {name: str(error) for name, error in found.items()} == {
+        "C1": "forbidden", "C2": "forbidden",
+    }  # fmt: skip

@@ -1,9 +1,8 @@
 """Tests each claim in its turn: some at once, and alone what disturbs the others."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from anchorhold.cli import api
 from anchorhold.cli.prove import verdict
 from anchorhold.cli.prove.attacks import (
     asked,
@@ -16,11 +15,12 @@ from anchorhold.cli.prove.attacks import (
     lying,
     reaching,
     stopped,
+    unled,
     window,
     written,
 )
 from anchorhold.cli.prove.claims import Claim
-from anchorhold.cli.prove.props import GaveUpError, NothingHereError
+from anchorhold.cli.prove.props import NothingHereError
 from anchorhold.cli.prove.result import Result
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt, Missing, Outcome, Verdict
@@ -46,60 +46,84 @@ NOTHING = "the policy of this namespace leaves nothing to be tried"
 AT_ONCE = 4
 
 
-def test(claim: Claim, stage: Stage, attack: Attack | None) -> Verdict:
+def test(claim: Claim, stage: Stage, *attacks: Attack) -> Verdict:
     """Attack one claim. Whatever goes wrong on the way leaves it untested."""
-    if attack is None:
-        return verdict.not_tested("not built")
     lacking = claim.lacking(stage.given)
     if lacking:
         return verdict.not_tested(*lacking)
+    if not attacks:
+        return verdict.not_tested("not built")
     attempts: list[Attempt] = []
     try:
-        attempts.extend(attack(stage))
-    except NothingHereError as error:
-        return unfinished(attempts, str(error), Missing.HERE)
-    except (GaveUpError, api.RefusedError, api.UnreachableError) as error:
-        return unfinished(attempts, str(error))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        # A probe's word is data, and may be anything.
-        return unfinished(attempts, f"what was told makes no sense: {error!r}")
+        for attack in attacks:
+            attempts.extend(attack(stage))
+    except unled.FAULTS as error:
+        return unfinished(attempts, error)
     return verdict.judge(attempts) if attempts else verdict.not_tested(NOTHING, Missing.HERE)
 
 
-def unfinished(attempts: list[Attempt], reason: str, missing: Missing = Missing.SKIPPED) -> Verdict:
+def unfinished(attempts: list[Attempt], error: Exception) -> Verdict:
     """What got through before an error still got through; what held says nothing of the rest."""
     found = verdict.judge(attempts)
     if found.outcome == Outcome.FAIL:
         return found
+    missing = Missing.HERE if isinstance(error, NothingHereError) else Missing.SKIPPED
+    senseless = isinstance(error, unled.SENSELESS)
+    reason = f"what was told makes no sense: {error!r}" if senseless else str(error)
     return Verdict(Outcome.NOT_TESTED, reason, tuple(attempts), missing)
 
 
 def run(chosen: Iterable[Claim], stage: Stage, show: Show) -> list[Result]:
     """All of them; `show` is told when one begins and what became of it."""
     claims = list(chosen)
-    alone = [claim for claim in claims if is_alone(claim)]
     found: dict[str, Verdict] = {}
 
-    def one(claim: Claim) -> None:
-        if stage.stopping.is_set():
-            return
-        show(claim, None)
-        found[claim.id] = test(claim, stage, ATTACKS.get(claim.id))
-        show(claim, found[claim.id])
+    def one(claim: Claim, *attacks: Attack) -> None:
+        if not stage.stopping.is_set():
+            show(claim, None)
+            found[claim.id] = test(claim, stage, *attacks, *wanted(claim.id, ATTACKS))
+            show(claim, found[claim.id])
 
     try:
-        together(one, [claim for claim in claims if claim not in alone], stage)
-        for claim in alone:
-            one(claim)
+        together(one, [claim for claim in claims if not is_alone(claim)], stage)
+        parts = without_controller(claims, stage, show)
+        for claim in filter(is_alone, claims):
+            one(claim, *wanted(claim.id, parts))
     except KeyboardInterrupt:
         stage.stopping.set()
     interrupted = verdict.not_tested("interrupted")
     return [Result(claim, found.get(claim.id, interrupted)) for claim in claims]
 
 
+def wanted(name: str, attacks: Mapping[str, Attack]) -> list[Attack]:
+    """The attack on a claim, if there is one."""
+    return [attacks[name]] if name in attacks else []
+
+
+def without_controller(claims: list[Claim], stage: Stage, show: Show) -> dict[str, Attack]:
+    """What came of all that needs no controller, by claim: told again as if it were tried then."""
+    able = [c for c in claims if c.id in stopped.PARTS and "disruptive" in stage.given]
+    for claim in able:
+        show(claim, None)
+    known = unled.outcomes(stage, {c.id: stopped.PARTS[c.id] for c in able}) if able else {}
+    return {name: told(outcome) for name, outcome in known.items()}
+
+
+def told(outcome: unled.Outcome) -> Attack:
+    """What came of an attack, as an attack."""
+
+    def again(_: Stage) -> list[Attempt]:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    return again
+
+
 def is_alone(claim: Claim) -> bool:
     """Whether nothing else may be tested meanwhile."""
-    return claim.id in {*greedy.ALONE, *stopped.ATTACKS, *lying.ATTACKS}
+    alone = {*greedy.ALONE, *stopped.ATTACKS, *stopped.PARTS, *lying.ATTACKS}
+    return claim.id in alone
 
 
 def together(one: Callable[[Claim], None], claims: list[Claim], stage: Stage) -> None:

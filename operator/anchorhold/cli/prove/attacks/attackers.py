@@ -51,8 +51,9 @@ def letter(stage: Stage, text: str) -> Document:
     if given:
         more["inputs"] = [{"name": "input", "configMap": {"name": given}}]
     if "gateway" in stage.given:
-        rule = asking.rules(stage)[0]
-        own = list(asking.allowed(rule))
+        rule = asking.own(stage)
+        wished = asking.allowed(rule)
+        own = [wished["method"], wished["path"]]
         more["egress"] = {"rules": [{"name": rule["name"]}]}
     settings = {"text": "" if given else text, "path": path, "own": own}
     return {"code": program("follow", settings), **more}

@@ -9,6 +9,7 @@ from anchorhold.cli.prove.attacks import undoing
 from anchorhold.cli.prove.attacks.asked import OTHER_DIGEST, as_posted, dry_run, unlisted
 from anchorhold.cli.prove.attacks.borrowed import controller
 from anchorhold.cli.prove.attacks.inside import immutable, read_only_input
+from anchorhold.cli.prove.attacks.unled import Part
 from anchorhold.cli.prove.props import GaveUpError, condition, program, read_json
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
@@ -23,10 +24,7 @@ def c22(stage: Stage) -> Iterator[Attempt]:
     """What no policy lists; and what it lists, once it is something else."""
     yield from unlisted(stage)
     if given := read_only_input(stage, JUDGED):
-        pattern = completed(stage, given)
-        yield changeable(stage, said(stage, pattern))
-        if "disruptive" in stage.given:
-            yield swapped(stage, given, pattern)
+        yield changeable(stage, said(stage, completed(stage, given)))
     if "disruptive" in stage.given:
         yield from skills(stage)
 
@@ -67,22 +65,25 @@ def changeable(stage: Stage, without: str) -> Attempt:
 # ---- an input, between the grant and the start -----------------------------------------------
 
 
-def swapped(stage: Stage, given: str, pattern: str) -> Attempt:
+def swapped(stage: Stage) -> Part:
     """Made anew with other content, after the grant and before the cell; and another, with its own.
 
     The cells are made as the controller makes them, with its token and while it is stopped: so
     that nothing is a race. A kubelet may still have what was judged, and that is no harm.
     """
-    kept = read_only_input(stage, JUDGED)
-    twin = completed(stage, kept)
-    with undoing.no_controller(stage):
-        make_anew(stage, given, SWAPPED)
-        make_anew(stage, kept, JUDGED)
-        changed, same = copied(stage, pattern), copied(stage, twin)
+    given, kept = (read_only_input(stage, JUDGED) for _ in range(2))
+    if not given:
+        return []
+    pattern, twin = completed(stage, given), completed(stage, kept)
+    yield
+    make_anew(stage, given, SWAPPED)
+    make_anew(stage, kept, JUDGED)
+    changed, same = copied(stage, pattern), copied(stage, twin)
+    yield
     seen, without = said(stage, changed), said(stage, same)
     held, wanted = seen == "InputMissing" or is_judged(seen), "InputMissing, or what was judged"
     what = "an input that is swapped after the grant"
-    return Attempt(what, wanted, seen, without, held, is_judged(without))
+    return [Attempt(what, wanted, seen, without, held, is_judged(without))]
 
 
 def completed(stage: Stage, given: str) -> str:
