@@ -121,19 +121,22 @@ def counted(
     `about` are the attempts that ask for the canary, and by which of its places.
     """
     free = canary.without_fence(stage, bird)
-    found = []
-    for each in attempts:
-        if (place := about.get(each.what)) is None:
-            found.append(each)
-            continue
-        without = f"{each.without}; unfenced: {free[place]}"
-        shown = each.shown and free[place] == "answered"
-        # Its name is worth something only where Pods have name servers.
-        named = place == bird.name
-        found.append(
-            Attempt(each.what, each.expected, each.seen, without, each.held, shown, optional=named)
-        )
+    found = [
+        beside(each, free[about[each.what]], named=about[each.what] == bird.name)
+        if each.what in about
+        else each
+        for each in attempts
+    ]
     return [*found, canary.arrivals(stage, bird, len(about))]
+
+
+def beside(each: Attempt, free: str, *, named: bool) -> Attempt:
+    """An attempt beside what an unfenced Pod gets there.
+
+    The canary's name is worth something only where Pods have name servers.
+    """
+    without, shown = f"{each.without}; unfenced: {free}", each.shown and free == "answered"
+    return Attempt(each.what, each.expected, each.seen, without, each.held, shown, optional=named)
 
 
 def c11(stage: Stage) -> Iterator[Attempt]:
