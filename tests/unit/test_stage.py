@@ -332,7 +332,7 @@ def test_everything_that_needs_no_controller_happens_at_one_stop(
     monkeypatch.setattr(unled, "RUNS", 2)
     told: list[str] = []
 
-    found = unled.outcomes(stage, {"C1": steps(told, "one"), "C2": steps(told, "two")})
+    found = unled.outcomes(stage, [{"C1": steps(told, "one"), "C2": steps(told, "two")}])
 
     assert stops == [0, 1]
     assert told == [
@@ -344,7 +344,7 @@ def test_everything_that_needs_no_controller_happens_at_one_stop(
 def test_where_few_runs_may_live_each_has_a_stop_of_its_own(stage: Stage, stops: list[int]):
     told: list[str] = []
 
-    unled.outcomes(stage, {"C1": steps(told, "one"), "C2": steps(told, "two")})
+    unled.outcomes(stage, [{"C1": steps(told, "one"), "C2": steps(told, "two")}])
 
     assert stops == [0, 1, 0, 1]
 
@@ -356,7 +356,7 @@ def test_one_that_fails_without_a_controller_keeps_none_of_the_others(
     error = GaveUpError("in vain")
     parts = {"C1": steps([], "one", ends=error), "C2": steps([], "two")}
 
-    assert unled.outcomes(stage, parts) == {"C1": error, "C2": [GOOD]}
+    assert unled.outcomes(stage, [parts]) == {"C1": error, "C2": [GOOD]}
     assert stops == [0, 1]
 
 
@@ -368,7 +368,7 @@ def test_a_controller_that_does_not_stop_leaves_all_of_it_untested(
     refused = api.Answer(403, {"message": "forbidden"})
     cluster.refused["PATCH", undoing.SCALE] = refused
 
-    found = unled.outcomes(stage, {"C1": steps([], "one"), "C2": steps([], "two")})
+    found = unled.outcomes(stage, [{"C1": steps([], "one")}, {"C2": steps([], "two")}])
 
     assert {name: str(error) for name, error in found.items()} == {
         "C1": "forbidden", "C2": "forbidden",

@@ -111,6 +111,11 @@ def condition(run: Document, kind: str = "Succeeded") -> Document:
     return next(c for c in run["status"]["conditions"] if c["type"] == kind)
 
 
+def is_held(run: Document) -> bool:
+    """Whether a run waits for something that its namespace lacks, and not for its turn."""
+    return bool(condition(run, "Accepted")["status"] == "Unknown")
+
+
 def owner(document: Document) -> str:
     """The name of what owns an object."""
     owners = document["metadata"].get("ownerReferences", [])

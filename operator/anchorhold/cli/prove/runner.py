@@ -102,10 +102,13 @@ def wanted(name: str, attacks: Mapping[str, Attack]) -> list[Attack]:
 
 def without_controller(claims: list[Claim], stage: Stage, show: Show) -> dict[str, Attack]:
     """What came of all that needs no controller, by claim: told again as if it were tried then."""
-    able = [c for c in claims if c.id in stopped.PARTS and "disruptive" in stage.given]
-    for claim in able:
-        show(claim, None)
-    known = unled.outcomes(stage, {c.id: stopped.PARTS[c.id] for c in able}) if able else {}
+    if "disruptive" not in stage.given:
+        return {}
+    asked = {claim.id: claim for claim in claims}
+    groups = [{n: part for n, part in g.items() if n in asked} for g in stopped.UNLED]
+    for name in (name for group in groups for name in group):
+        show(asked[name], None)
+    known = unled.outcomes(stage, list(filter(None, groups))) if any(groups) else {}
     return {name: told(outcome) for name, outcome in known.items()}
 
 
@@ -122,8 +125,7 @@ def told(outcome: unled.Outcome) -> Attack:
 
 def is_alone(claim: Claim) -> bool:
     """Whether nothing else may be tested meanwhile."""
-    alone = {*greedy.ALONE, *stopped.ATTACKS, *stopped.PARTS, *lying.ATTACKS}
-    return claim.id in alone
+    return claim.id in {*greedy.ALONE, *stopped.ATTACKS, *(n for g in stopped.UNLED for n in g)}
 
 
 def together(one: Callable[[Claim], None], claims: list[Claim], stage: Stage) -> None:

@@ -108,7 +108,7 @@ class Stage:
             if found["reason"] in reasons:
                 return run
             told = f"a run is {found['reason']}, not {reasons[0]}: {found['message']}"
-            late = time.monotonic() > patience and is_held(run)
+            late = time.monotonic() > patience and props.is_held(run)
             self.broken = told if found["reason"] in NOTHING_STARTS or late else self.broken
             if found["status"] != "Unknown":
                 raise GaveUpError(told)
@@ -163,6 +163,11 @@ class Stage:
         """The Pods that belong to these runs, by owner."""
         pods = (self.cluster.get(namespaced(self.namespace, "pods")) or {})["items"]
         return [pod for pod in pods if props.owner(pod) in runs]
+
+    def alive(self) -> list[Document]:
+        """The Pods of the namespace that have not ended, whosever they are."""
+        pods = (self.cluster.get(namespaced(self.namespace, "pods")) or {})["items"]
+        return [p for p in pods if p["status"].get("phase") not in ("Succeeded", "Failed")]
 
     def remove(self, *runs: str) -> None:
         """Delete runs, and wait until their cells are gone."""
@@ -242,8 +247,3 @@ class Stage:
         found = (self.cluster.get(self.runs(), query) or {"items": []})["items"]
         mine = f"prove-{self.token}-"
         return [n for run in found if (n := str(run["metadata"]["name"])).startswith(mine)]
-
-
-def is_held(run: Document) -> bool:
-    """Whether a run waits for something that its namespace lacks, and not for its turn."""
-    return bool(condition(run, "Accepted")["status"] == "Unknown")

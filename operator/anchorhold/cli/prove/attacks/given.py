@@ -24,7 +24,7 @@ def c22(stage: Stage) -> Iterator[Attempt]:
     """What no policy lists; and what it lists, once it is something else."""
     yield from unlisted(stage)
     if given := read_only_input(stage, JUDGED):
-        yield changeable(stage, said(stage, completed(stage, given)))
+        yield changeable(stage, said(stage, reader(stage, given)))
     if "disruptive" in stage.given:
         yield from skills(stage)
 
@@ -74,7 +74,9 @@ def swapped(stage: Stage) -> Part:
     given, kept = (read_only_input(stage, JUDGED) for _ in range(2))
     if not given:
         return []
-    pattern, twin = completed(stage, given), completed(stage, kept)
+    pattern, twin = reader(stage, given), reader(stage, kept)
+    for run in (pattern, twin):
+        stage.until(run, "Completed")
     yield
     make_anew(stage, given, SWAPPED)
     make_anew(stage, kept, JUDGED)
@@ -86,11 +88,9 @@ def swapped(stage: Stage) -> Part:
     return [Attempt(what, wanted, seen, without, held, is_judged(without))]
 
 
-def completed(stage: Stage, given: str) -> str:
-    """A run that has read an input."""
-    run = stage.submit("given", program("read", {"path": INPUT_FILE}), **reading(given))
-    stage.until(run, "Completed")
-    return run
+def reader(stage: Stage, given: str) -> str:
+    """A run that reads an input."""
+    return stage.submit("given", program("read", {"path": INPUT_FILE}), **reading(given))
 
 
 def make_anew(stage: Stage, name: str, content: str) -> None:

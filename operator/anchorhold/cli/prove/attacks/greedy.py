@@ -8,7 +8,8 @@ from anchorhold.policy import quantity
 
 # More cells than this are no attack but a load.
 MOST_AT_ONCE = 10
-MOST_FORKS = 4_000
+# What nobody needs, and what everybody may have.
+FORKS = (4_000, 4)
 BOMB_SECONDS = 100
 
 
@@ -27,14 +28,14 @@ def c15(stage: Stage) -> list[Attempt]:
     made = [stage.submit(what, wish(what, much), **room) for what, much, _ in bombs]
     small = [stage.submit("little", wish(what, 4), **room) for what, _, _ in bombs]
     neighbour = stage.submit("neighbour", program("look", {}))
+    forking = not unbounded or "destructive" in stage.given
+    forked = [stage.submit("forks", wish("forks", n)) for n in FORKS] if forking else []
     found = [bomb(stage, row, *runs) for row, *runs in zip(bombs, made, small, strict=True)]
     seen = condition(stage.end(neighbour))["reason"]
     found.append(
         Attempt("run beside them", "Completed", seen, "-", seen == "Completed", shown=True)
     )
-    if not unbounded or "destructive" in stage.given:
-        found.append(forks(stage, unbounded=unbounded))
-    return found
+    return [*found, forks(stage, *forked, unbounded=unbounded)] if forking else found
 
 
 def bomb(stage: Stage, row: tuple[str, int, str], run: str, small: str) -> Attempt:
@@ -55,17 +56,22 @@ def wish(what: str, much: int) -> str:
     return program("greedy", {"what": what, "much": much})
 
 
-def forks(stage: Stage, *, unbounded: bool) -> Attempt:
+def forks(stage: Stage, run: str, small: str, *, unbounded: bool) -> Attempt:
     """As many processes as the node lets it have."""
-    name = stage.submit("forks", wish("forks", MOST_FORKS))
-    run = stage.end(name)
-    ended = condition(run)["reason"]
-    got = stage.told(name)["got"] if ended == "Completed" else 0
-    small = stage.inside("greedy", "forks", {"what": "forks", "much": 4})["got"]
-    seen = f"{got}" if ended == "Completed" else ended
+    seen, without = (gotten(stage, each) for each in (run, small))
     # Where nothing bounds them, the run's status has said so: that was seen before.
-    held, wanted = got < MOST_FORKS or unbounded, "named in the status" if unbounded else "fewer"
-    return Attempt(f"{MOST_FORKS} processes", wanted, seen, f"4: {small}", held, small == 4)  # noqa: PLR2004
+    held, wanted = (
+        seen != str(FORKS[0]) or unbounded,
+        "named in the status" if unbounded else "fewer",
+    )
+    what, shown = f"{FORKS[0]} processes", without == str(FORKS[1])
+    return Attempt(what, wanted, seen, f"{FORKS[1]}: {without}", held, shown)
+
+
+def gotten(stage: Stage, run: str) -> str:
+    """How much of it a run got, or why it ended."""
+    ended = condition(stage.end(run))["reason"]
+    return str(stage.told(run)["got"]) if ended == "Completed" else str(ended)
 
 
 def c20(stage: Stage) -> list[Attempt]:
@@ -73,6 +79,8 @@ def c20(stage: Stage) -> list[Attempt]:
     cap = int(stage.policy["limits"]["activeRuns"])
     if cap > MOST_AT_ONCE or int(stage.policy["limits"]["queuedRuns"]) < 2:  # noqa: PLR2004
         return []
+    # A deaf cell outlives its run for a while, and takes a place as long.
+    stage.wait(lambda: not stage.alive(), "earlier cells to be gone")
     runs = [stage.submit("burst", SLEEP) for _ in range(cap + 2)]
     ends = {condition(stage.end(run))["reason"] for run in runs}
     spans = [span(pod) for pod in stage.cells(*runs)]

@@ -1,32 +1,34 @@
 """Attacks with the controller's own token: on what it has no right to, and by lies in a status."""
 
-from collections.abc import Iterator
-
 from anchorhold.api.egress import EgressRule
-from anchorhold.cli.api import Cluster, Document
-from anchorhold.cli.prove.attacks import asking, undoing
+from anchorhold.cli.api import Document
+from anchorhold.cli.prove.attacks import asking
 from anchorhold.cli.prove.attacks.asked import DRY, refused
 from anchorhold.cli.prove.attacks.borrowed import controller, rights
+from anchorhold.cli.prove.attacks.unled import Part
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 from anchorhold.policy.egress import of_rule
 
 # A lie about a budget, and how many requests the run that it is about has in truth: enough for
 # some to pass before the controller is stopped, and after.
-MUCH, LIED_ABOUT = {"requests": 1_000_000}, 40
+MUCH, LIED_ABOUT = {"requests": 1_000_000}, 60
 NOT_LISTED = "403 host-not-allowed"
 
 
-def c26(stage: Stage) -> Iterator[Attempt]:
-    """What a stolen token of the controller's is not good for, and what its word is not."""
+def c26(stage: Stage) -> list[Attempt]:
+    """What a stolen token of the controller's is not good for."""
+    return rights(stage, controller(stage))
+
+
+def lies(stage: Stage) -> Part:
+    """What its word is not good for: a status grants a cell another rule and a budget.
+
+    The controller would put right what it finds in a status.
+    """
+    if "gateway" not in stage.given:
+        return []
     them = controller(stage)
-    yield from rights(stage, them)
-    if "gateway" in stage.given:
-        yield from lies(stage, them)
-
-
-def lies(stage: Stage, them: Cluster) -> list[Attempt]:
-    """A cell asks for its own rule and for another, before and after a status grants it that."""
     rule = asking.own(stage)
     other = next((r for r in asking.rules(stage) if r["host"] != rule["host"]), None)
     both = [each for each in (rule, other) if each]
@@ -34,15 +36,14 @@ def lies(stage: Stage, them: Cluster) -> list[Attempt]:
     mine = {**asking.egress(rule["name"]), "budget": {"requests": most}}
     run = asking.asks_on(stage, "lied-about", *map(asking.allowed, both), **mine)
     asking.heard(stage, run, bool)
-    # Which would put right what it finds in a status.
-    with undoing.no_controller(stage):
-        told = them.ask("PATCH", f"{stage.runs(run)}/status", {"status": {"effective": {
-            "rules": [granted(each) for each in both], "budget": MUCH}}})  # fmt: skip
-        used = them.ask("PATCH", f"{stage.runs(run)}/status", {"status": {"usage": MUCH}}, DRY)
-        before = len(asking.heard(stage, run, bool))
-        lines = asking.heard(stage, run, lambda lines: any(asking.SPENT in each for each in lines))
-        kept = stage.get(run)["status"].get("effective", {}).get("budget") == MUCH
-    stage.remove(run)
+    yield
+    told = them.ask("PATCH", f"{stage.runs(run)}/status", {"status": {"effective": {
+        "rules": [granted(each) for each in both], "budget": MUCH}}})  # fmt: skip
+    used = them.ask("PATCH", f"{stage.runs(run)}/status", {"status": {"usage": MUCH}}, DRY)
+    before = len(asking.heard(stage, run, bool))
+    lines = asking.heard(stage, run, lambda lines: any(asking.SPENT in each for each in lines))
+    kept = stage.get(run)["status"].get("effective", {}).get("budget") == MUCH
+    stage.cluster.delete(stage.runs(run))
     there = kept and not told.refusal
     return [*judged(lines, before, most, told=there), refused("write what it used", used, told)]
 

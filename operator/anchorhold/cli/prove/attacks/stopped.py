@@ -1,10 +1,10 @@
 """Attacks while something of Anchorhold is stopped or taken away; it is put back afterwards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 from anchorhold.cli.api import Answer, namespaced
-from anchorhold.cli.prove.attacks import asking, given, undoing, walls
+from anchorhold.cli.prove.attacks import asking, given, lying, undoing, walls
 from anchorhold.cli.prove.attacks.asked import DRY, as_posted, dry_run, refused, until_denied
 from anchorhold.cli.prove.attacks.borrowed import a_cell, controller
 from anchorhold.cli.prove.attacks.unled import Part
@@ -13,7 +13,7 @@ from anchorhold.cli.prove.props import GaveUpError, condition, program
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 
-DEAF_SECONDS, GONE_SECONDS = 30, 30
+DEAF_SECONDS, GONE_SECONDS = 25, 30
 SUSPENDED = "403 policy-suspended"
 
 
@@ -50,9 +50,9 @@ def c16(stage: Stage) -> Part:
     """A short life and a longer one, of an agent that hears nothing, and nobody there to end it."""
     seconds = min(DEAF_SECONDS, stage.policy["limits"]["activeDeadlineSeconds"])
     longer = stage.submit("deaf-longer", program("deaf", {}))
-    stage.until(longer, "Running")
     short = stage.submit("deaf", program("deaf", {}), activeDeadlineSeconds=seconds)
-    stage.until(short, "Running")
+    for name in (longer, short):
+        stage.until(name, "Running")
     yield
     over = is_over(stage, short)
     pods = [stage.pod_of(each)["metadata"]["name"] for each in (short, longer)]
@@ -164,7 +164,9 @@ def c30(stage: Stage) -> list[Attempt]:
 
 
 ATTACKS = {"C30": c30, "C17": c17, "C22": given.c22, "C23": walls.c23}
-# What needs no controller, the quickest first: meanwhile the deadline of the last one passes.
-PARTS: dict[str, Callable[[Stage], Part]] = {
-    "C24": c24, "C17": shut_out, "C03": c03, "C22": given.swapped, "C16": c16,
-}  # fmt: skip
+# What needs no controller. Those of a group would disturb each other; the groups do not.
+UNLED: tuple[Mapping[str, Callable[[Stage], Part]], ...] = (
+    {"C26": lying.lies, "C17": shut_out, "C03": c03, "C22": given.swapped},
+    {"C24": c24},
+    {"C16": c16},
+)

@@ -1,6 +1,7 @@
 """What is tried while there is no controller: all of it at one stop, for each takes a while."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from anchorhold.cli import api
 from anchorhold.cli.prove.attacks import undoing
@@ -16,21 +17,23 @@ SENSELESS = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 FAULTS = (GaveUpError, api.RefusedError, api.UnreachableError, *SENSELESS)
 # So many runs live at the same time, if all is tried at one stop.
 RUNS = 8
+Parts = Mapping[str, Callable[[Stage], Part]]
+Begun = dict[str, Part]
 
 
-def outcomes(stage: Stage, parts: Mapping[str, Callable[[Stage], Part]]) -> dict[str, Outcome]:
+def outcomes(stage: Stage, groups: Sequence[Parts]) -> dict[str, Outcome]:
     """What came of each; one after the other where the policy allows too few runs at a time."""
     if stage.policy["limits"]["activeRuns"] >= RUNS:
-        return at_one_stop(stage, parts)
+        return at_one_stop(stage, groups)
     found: dict[str, Outcome] = {}
-    for name, part in parts.items():
-        found |= at_one_stop(stage, {name: part})
+    for name, part in (row for group in groups for row in group.items()):
+        found |= at_one_stop(stage, [{name: part}])
     return found
 
 
-def at_one_stop(stage: Stage, parts: Mapping[str, Callable[[Stage], Part]]) -> dict[str, Outcome]:
-    """Each gets ready, then all act, and then each looks what came of it."""
-    begun = {name: part(stage) for name, part in parts.items()}
+def at_one_stop(stage: Stage, groups: Sequence[Parts]) -> dict[str, Outcome]:
+    """All get ready, then all act, and then all look: in a group one after the other."""
+    begun = [{name: part(stage) for name, part in group.items()} for group in groups]
     found: dict[str, Outcome] = {}
     try:
         go_on(begun, found)
@@ -38,13 +41,19 @@ def at_one_stop(stage: Stage, parts: Mapping[str, Callable[[Stage], Part]]) -> d
             go_on(begun, found)
         go_on(begun, found)
     except FAULTS as error:
-        found = dict.fromkeys(parts, error) | found
+        found = {name: error for group in groups for name in group} | found
     return found
 
 
-def go_on(begun: Mapping[str, Part], found: dict[str, Outcome]) -> None:
-    """Each one step further, but for those that are over."""
-    for name, part in begun.items():
+def go_on(begun: Sequence[Begun], found: dict[str, Outcome]) -> None:
+    """Each one step further, and all groups at the same time."""
+    with ThreadPoolExecutor(len(begun)) as pool:
+        list(pool.map(lambda group: step(group, found), begun))
+
+
+def step(group: Begun, found: dict[str, Outcome]) -> None:
+    """Each of a group one step further, but for those that are over."""
+    for name, part in group.items():
         try:
             if name not in found:
                 next(part)

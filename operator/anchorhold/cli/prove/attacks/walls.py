@@ -23,10 +23,11 @@ def c23(stage: Stage) -> Iterator[Attempt]:
         running = stage.submit("inside", program("deaf", {})) if leans else ""
         before = condition(stage.until(running, "Running"))["reason"] if leans else ""
         with undoing.taken_away(stage, path):
-            ended = stage.reason(running) if leans else ""
             late = stage.submit("late")
+            ended = stage.reason(running) if leans else ""
             meanwhile = stage.reason(late, LATE_SECONDS)
-        stage.remove(*filter(None, (running, late)))
+        for run in filter(None, (running, late)):
+            stage.cluster.delete(stage.runs(run))
         if leans:
             yield Attempt(f"run on without {what}", "PolicyRevoked", ended, before,
                           ended == "PolicyRevoked", before == "Running")  # fmt: skip
