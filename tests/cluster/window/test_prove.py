@@ -12,11 +12,12 @@ from anchorhold import names
 from anchorhold.cli.prove.claims import claims
 from anchorhold.cli.prove.command import INTERRUPTED
 from attempts import Attempts
-from bed.installation import CHECKOUT, SYSTEM, Installation
+from bed.installation import CHECKOUT, GATEWAY, SYSTEM, Installation
 from bed.kube import Document, Kubectl, wait_for
 from enforcement import blind_sentinel
 from proving.place import EVERYTHING, TIERS, Place, built, runtime_class
 from sabotage import EDITS, SABOTAGES, Edit, Sabotage
+from window import GOOD, world_log
 
 # What is over in a minute; the rest says nothing of the fences that are broken here.
 QUICK = "C01,C02,C04,C05,C06,C07,C08,C09,C25,C26,C27,C28,C29,A02"
@@ -64,26 +65,34 @@ def leftovers(kubectl: Kubectl, namespace: str) -> list[str]:
     return [f["metadata"]["name"] for f in found if "deletionTimestamp" not in f["metadata"]]
 
 
+def dialled(kubectl: Kubectl, since: int) -> set[str]:
+    """Where the gateway has been since a place in the world's log, as the world saw it."""
+    pod = kubectl.get("pod", "gateway-0", GATEWAY)
+    assert pod is not None
+    begins = f"{pod['status']['podIP']} connected to "
+    return {line.removeprefix(begins) for line in world_log()[since:] if line.startswith(begins)}
+
+
 def controllers(kubectl: Kubectl) -> list[Document]:
     """The controller's Pods."""
     pods = kubectl.items("pods", SYSTEM)
     return [pod for pod in pods if pod["metadata"]["name"].startswith(names.CONTROLLER)]
 
 
-@pytest.mark.parametrize(
-    "namespace", ["prove-users", pytest.param("prove-gvisor", marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("namespace", TIERS)
 @pytest.mark.timeout(600)
 def test_every_claim_holds_in_every_tier(
     places: dict[str, Place], namespace: str, kubectl: Kubectl
 ):
     place = places[namespace]
     place.onboard()
+    before = len(world_log())
 
     status, found = place.prove(*EVERYTHING)
 
     assert reasons(found) == {}
     assert status == 0
+    assert dialled(kubectl, before) == {f"{GOOD}:443"}
     assert len(found["claims"]) == len(claims())
     assert leftovers(kubectl, namespace) == []
 
