@@ -101,10 +101,10 @@ gateway: env envoy ## the gateway with a real Envoy, as root, in a network names
 bench: env envoy ## what the gateway adds to a request, as ratios in one run
 	$(VENV)/python -m bench.gateway
 
-cluster-test: env cluster wheels envoy sdks ## runs, refusals, rights, both ways to install, on the real node
+cluster-test: env cluster wheels envoy sdks ## runs, refusals, rights, both ways to install, and prove, on the real node
 	$(VENV)/python -m pytest --timeout 400 -m 'not long and not work' tests/cluster
 
-long: env cluster wheels envoy sdks ## what takes over half an hour: changes that bite, tenancy, fairness, gVisor under attack
+long: env cluster wheels envoy sdks ## over an hour: changes that bite, tenancy, fairness, hostile crowds, fences broken on purpose
 	$(VENV)/python -m pytest --timeout 400 -m long tests/cluster
 
 prove: env cluster wheels envoy ## attack every claim on the node, in both isolation tiers; reports in .cluster/log

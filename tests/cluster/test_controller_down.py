@@ -9,6 +9,7 @@ from bed.kube import Document, Kubectl, RefusedError, wait_for
 SLEEP = "import time; time.sleep(600)"
 
 
+@pytest.mark.long
 def test_deleting_a_run_kills_its_cell_with_the_controller_stopped(
     agents: Agents, controller: Controller
 ):

@@ -10,6 +10,7 @@ from agents import Agents
 from bed.kube import RefusedError
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cascade", ["background", "foreground"])
 def test_a_deleted_run_takes_its_agent_along(agents: Agents, cascade: str):
     """Both usual ways; the one that would leave the agent behind is refused, and marks nothing."""

@@ -16,6 +16,8 @@ from bed.kube import Document, Kubectl, wait_for
 from storm import Storm
 from tiers import Tier
 
+# Every `make test` has the bombs of `prove`; here is the whole crowd at once.
+pytestmark = pytest.mark.long
 ALL = (*ATTACKS, *UNSIZED, *CONTROLS)
 FORKS = """
 import os, signal

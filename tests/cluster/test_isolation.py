@@ -35,6 +35,7 @@ def seen_from_inside(agents: Agents) -> Document:
     return dict(json.loads(run["status"]["result"]["message"]))
 
 
+@pytest.mark.long
 def test_each_tier_shows_its_own_wall_from_inside(
     agents: Agents, under_gvisor: Agents, attempts: Attempts
 ):

@@ -62,6 +62,7 @@ def test_a_failing_agent_is_a_failed_run_with_its_exit_code(agents: Agents):
     assert run["status"]["result"]["message"] == "half of it"
 
 
+@pytest.mark.long
 @both_tiers
 def test_a_run_that_outlives_its_deadline_is_ended(agents: Agents):
     """The kubelet ends it; the record says that the agent did not end by itself."""
@@ -104,6 +105,7 @@ def test_the_same_agent_completes_with_enough_memory(agents: Agents):
     assert condition(run)["reason"] == "Completed"
 
 
+@pytest.mark.long
 @both_tiers
 def test_an_agent_that_fills_its_workspace_is_ended(agents: Agents):
     """64 MiB are allowed, and it writes as long as it is let."""

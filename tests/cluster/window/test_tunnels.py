@@ -209,6 +209,7 @@ tell(
     assert all(line.endswith("for files.test") for line in requests)
 
 
+@pytest.mark.long
 def test_a_tunnel_leads_to_its_host_and_nowhere_else(window: Agents, attempts: Attempts):
     """Fronting, plain text, names that lead elsewhere, and tokens that are nobody's."""
     before = len(world_log())
@@ -246,6 +247,7 @@ tell(
         attempts.record("gateway", f"a tunnel: {what}", "a cell", str(found[what]), str(control))
 
 
+@pytest.mark.long
 def test_an_open_tunnel_ends_with_its_rule(window: Agents, kubectl: Kubectl):
     """The gateway does not look into it again: the controller ends the cell that holds it."""
     code = program(
