@@ -99,9 +99,9 @@ def open_namespace(name: str) -> Document:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
-def smaller(limits: Document, memory: str = SMALL["memory"]) -> Document:
+def smaller(limits: Document, memory: str = SMALL["memory"], cpu: str = SMALL["cpu"]) -> Document:
     """Little, but no more than the policy allows."""
-    cpu = min(SMALL["cpu"], limits["cpu"], key=quantity.millicores)
+    cpu = min(cpu, limits["cpu"], key=quantity.millicores)
     memory = min(memory, limits["memory"], key=quantity.number_of_bytes)
     return {"cpu": cpu, "memory": memory}
 

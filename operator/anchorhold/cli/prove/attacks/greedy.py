@@ -1,7 +1,7 @@
 """Attacks on limits: one run takes too much, or many come at once, or one will not go."""
 
 from anchorhold.cli.api import Document
-from anchorhold.cli.prove.props import condition, program
+from anchorhold.cli.prove.props import condition, program, smaller
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 from anchorhold.policy import quantity
@@ -81,7 +81,9 @@ def c20(stage: Stage) -> list[Attempt]:
         return []
     # A deaf cell outlives its run for a while, and takes a place as long.
     stage.wait(lambda: not stage.alive(), "earlier cells to be gone")
-    runs = [stage.submit("burst", SLEEP) for _ in range(cap + 2)]
+    # A small node shall have room for all of them.
+    room = {"resources": smaller(stage.policy["limits"], cpu=A_TENTH)}
+    runs = [stage.submit("burst", SLEEP, **room) for _ in range(cap + 2)]
     ends = {condition(stage.end(run))["reason"] for run in runs}
     spans = [span(pod) for pod in stage.cells(*runs)]
     most = most_at_once(spans)
@@ -92,7 +94,7 @@ def c20(stage: Stage) -> list[Attempt]:
     ]  # fmt: skip
 
 
-SLEEP = "import time; time.sleep(6)"
+SLEEP, A_TENTH = "import time; time.sleep(6)", "100m"
 
 
 def span(pod: Document) -> tuple[str, str]:
