@@ -10,6 +10,7 @@ from anchorhold.cli.prove.attacks import (
     borrowed,
     doors,
     elsewhere,
+    given,
     greedy,
     inside,
     lying,
@@ -33,6 +34,7 @@ ATTACKS: dict[str, Attack] = {
     **asked.ATTACKS,
     **borrowed.ATTACKS,
     **lying.ATTACKS,
+    **given.ATTACKS,
     **doors.ATTACKS,
     **greedy.ATTACKS,
     **stopped.ATTACKS,
@@ -85,8 +87,8 @@ def run(chosen: Iterable[Claim], stage: Stage, show: Show) -> list[Result]:
             show(claim, found[claim.id])
 
     try:
-        together(one, [claim for claim in claims if not is_alone(claim)], stage)
         parts = without_controller(claims, stage, show)
+        together(lambda c: one(c, *wanted(c.id, parts)), in_company(claims), stage)
         for claim in filter(is_alone, claims):
             one(claim, *wanted(claim.id, parts))
     except KeyboardInterrupt:
@@ -125,7 +127,13 @@ def told(outcome: unled.Outcome) -> Attack:
 
 def is_alone(claim: Claim) -> bool:
     """Whether nothing else may be tested meanwhile."""
-    return claim.id in {*greedy.ALONE, *stopped.ATTACKS, *(n for g in stopped.UNLED for n in g)}
+    return claim.id in {*greedy.ALONE, *stopped.ATTACKS}
+
+
+def in_company(claims: list[Claim]) -> list[Claim]:
+    """The others; attackers first, who take long."""
+    company = [claim for claim in claims if not is_alone(claim)]
+    return sorted(company, key=lambda claim: not claim.is_attacker)
 
 
 def together(one: Callable[[Claim], None], claims: list[Claim], stage: Stage) -> None:

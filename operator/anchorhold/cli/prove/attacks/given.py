@@ -187,3 +187,6 @@ def read_by_run(stage: Stage, name: str) -> str:
     """A run that reads a skill."""
     path = f"{names.SKILLS_DIRECTORY}/{name}/{SKILL}"
     return stage.submit("skilled", program("read", {"path": path}), **asking(name))
+
+
+ATTACKS = {"C22": c22}

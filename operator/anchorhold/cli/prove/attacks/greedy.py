@@ -94,7 +94,7 @@ def c20(stage: Stage) -> list[Attempt]:
     ]  # fmt: skip
 
 
-SLEEP, A_TENTH = "import time; time.sleep(6)", "100m"
+SLEEP, A_TENTH = "import time; time.sleep(4)", "100m"
 
 
 def span(pod: Document) -> tuple[str, str]:

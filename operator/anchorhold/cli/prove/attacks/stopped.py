@@ -163,7 +163,7 @@ def c30(stage: Stage) -> list[Attempt]:
     ]  # fmt: skip
 
 
-ATTACKS = {"C30": c30, "C17": c17, "C22": given.c22, "C23": walls.c23}
+ATTACKS = {"C30": c30, "C17": c17, "C23": walls.c23}
 # What needs no controller. Those of a group would disturb each other; the groups do not.
 UNLED: tuple[Mapping[str, Callable[[Stage], Part]], ...] = (
     {"C26": lying.lies, "C17": shut_out, "C03": c03, "C22": given.swapped},

@@ -23,8 +23,8 @@ def c23(stage: Stage) -> Iterator[Attempt]:
         running = stage.submit("inside", program("deaf", {})) if leans else ""
         before = condition(stage.until(running, "Running"))["reason"] if leans else ""
         with undoing.taken_away(stage, path):
-            late = stage.submit("late")
             ended = stage.reason(running) if leans else ""
+            late = stage.submit("late")
             meanwhile = stage.reason(late, LATE_SECONDS)
         for run in filter(None, (running, late)):
             stage.cluster.delete(stage.runs(run))
