@@ -71,8 +71,6 @@ class Stage:
                 raise GaveUpError(f"waited {seconds:.0f} s in vain for {what}")
             time.sleep(PAUSE_SECONDS)
 
-    # ---- runs ----------------------------------------------------------------------------
-
     def run(self, word: str, code: str = "pass", **spec: Any) -> Document:  # noqa: ANN401
         """An AgentRun whose task is a Python program."""
         name = self.unique(word)
@@ -104,18 +102,22 @@ class Stage:
 
         def look() -> Document | None:
             run = self.get(name)
-            found = condition(run)
-            if found["reason"] in reasons:
+            if condition(run)["reason"] in reasons:
                 return run
-            told = f"a run is {found['reason']}, not {reasons[0]}: {found['message']}"
-            late = time.monotonic() > patience and props.is_held(run)
-            self.broken = told if found["reason"] in NOTHING_STARTS or late else self.broken
-            if found["status"] != "Unknown":
-                raise GaveUpError(told)
-            self.go_on()
+            self.give_up(run, reasons[0], patience)
             return None
 
         return self.wait(look, f"{name} to be {' or '.join(reasons)}")
+
+    def give_up(self, run: Document, wanted: str, patience: float) -> None:
+        """Raise GaveUpError where a run cannot come to what is wanted of it any more."""
+        found = condition(run)
+        told = f"a run is {found['reason']}, not {wanted}: {found['message']}"
+        late = time.monotonic() > patience and props.is_held(run)
+        self.broken = told if found["reason"] in NOTHING_STARTS or late else self.broken
+        if found["status"] != "Unknown":
+            raise GaveUpError(told)
+        self.go_on()
 
     def go_on(self) -> None:
         """Raise GaveUpError where a run has found out that nothing starts."""
@@ -152,10 +154,14 @@ class Stage:
 
     def pod_of(self, name: str) -> Document:
         """A run's cell, once there is one."""
+        patience = time.monotonic() + HELD_SECONDS
 
         def look() -> Document | None:
-            pod = self.get(name)["status"].get("podName")
-            return self.cluster.get(namespaced(self.namespace, "pods", pod)) if pod else None
+            run = self.get(name)
+            if pod := run["status"].get("podName"):
+                return self.cluster.get(namespaced(self.namespace, "pods", pod))
+            self.give_up(run, "Running", patience)
+            return None
 
         return self.wait(look, f"the cell of {name}")
 
@@ -164,18 +170,11 @@ class Stage:
         pods = (self.cluster.get(namespaced(self.namespace, "pods")) or {})["items"]
         return [pod for pod in pods if props.owner(pod) in runs]
 
-    def alive(self) -> list[Document]:
-        """The Pods of the namespace that have not ended, whosever they are."""
-        pods = (self.cluster.get(namespaced(self.namespace, "pods")) or {})["items"]
-        return [p for p in pods if p["status"].get("phase") not in ("Succeeded", "Failed")]
-
     def remove(self, *runs: str) -> None:
         """Delete runs, and wait until their cells are gone."""
         for name in runs:
             self.cluster.delete(self.runs(name))
         self.wait(lambda: not self.cells(*runs), "cells to be gone")
-
-    # ---- without a fence -----------------------------------------------------------------
 
     def free(self, probe: str, settings: Document | None = None, *, root: bool = False) -> Any:  # noqa: ANN401
         """Run the same probe in a Pod without a fence; returns what it told."""

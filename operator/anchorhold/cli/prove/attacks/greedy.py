@@ -1,6 +1,6 @@
 """Attacks on limits: one run takes too much, or many come at once, or one will not go."""
 
-from anchorhold.cli.api import Document
+from anchorhold.cli.api import Document, namespaced
 from anchorhold.cli.prove.props import condition, program, smaller
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
@@ -80,7 +80,7 @@ def c20(stage: Stage) -> list[Attempt]:
     if cap > MOST_AT_ONCE or int(stage.policy["limits"]["queuedRuns"]) < 2:  # noqa: PLR2004
         return []
     # A deaf cell outlives its run for a while, and takes a place as long.
-    stage.wait(lambda: not stage.alive(), "earlier cells to be gone")
+    stage.wait(lambda: not alive(stage), "earlier cells to be gone")
     # A small node shall have room for all of them.
     room = {"resources": smaller(stage.policy["limits"], cpu=A_TENTH)}
     runs = [stage.submit("burst", SLEEP, **room) for _ in range(cap + 2)]
@@ -92,6 +92,12 @@ def c20(stage: Stage) -> list[Attempt]:
         Attempt(f"{cap + 2} runs at once", f"at most {cap}", str(most), ", ".join(ends),
                 most <= cap, len(spans) == cap + 2 and most == cap and ends == {"Completed"})
     ]  # fmt: skip
+
+
+def alive(stage: Stage) -> list[Document]:
+    """The Pods of the namespace that have not ended, whosever they are."""
+    pods = (stage.cluster.get(namespaced(stage.namespace, "pods")) or {})["items"]
+    return [pod for pod in pods if pod["status"].get("phase") not in ("Succeeded", "Failed")]
 
 
 SLEEP, A_TENTH = "import time; time.sleep(4)", "100m"
