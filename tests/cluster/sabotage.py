@@ -14,7 +14,7 @@ from bed.installation import CLUSTER, SYSTEM
 from bed.kube import Document, Kubectl, wait_for
 from bed.profile import NAME
 from damage import altered, binding, removed
-from proving import enforcer
+from enforcement import without_enforcer
 
 NODE = "anchorhold-node"
 ON_THE_NODE = CLUSTER / "node" / "kubelet" / "seccomp" / NAME
@@ -92,14 +92,9 @@ def mighty_cells(kubectl: Kubectl, namespace: str) -> AbstractContextManager[Non
     return granted(kubectl, "cluster-admin", names.CELL_SERVICE_ACCOUNT, namespace)
 
 
-@contextmanager
-def without_enforcer(*_: object) -> Iterator[None]:
+def nobody_enforces(*_: object) -> AbstractContextManager[None]:
     """Nobody enforces NetworkPolicies."""
-    try:
-        enforcer.off()
-        yield
-    finally:
-        enforcer.on()
+    return without_enforcer()
 
 
 @contextmanager
@@ -185,7 +180,7 @@ SABOTAGES = (
     Sabotage("no quota", without_quota, "C28"),
     Sabotage("a controller with every right", mighty_controller, "C26"),
     Sabotage("cells with every right", mighty_cells, "C02"),
-    Sabotage("no enforcer", without_enforcer, "C09"),
+    Sabotage("no enforcer", nobody_enforces, "C09"),
     Sabotage("a profile that allows everything", open_profile, "C07"),
     Sabotage("a token in each cell", changed_cells(LEAK), "C01 C05 C06"),
     Sabotage("a writable root", changed_cells(WRITABLE), "C05 C06 C08"),
