@@ -80,26 +80,24 @@ def run(chosen: Iterable[Claim], stage: Stage, show: Show) -> list[Result]:
     claims = list(chosen)
     found: dict[str, Verdict] = {}
 
-    def one(claim: Claim, *attacks: Attack) -> None:
+    parts: dict[str, Attack] = {}
+
+    def one(claim: Claim) -> None:
         if not stage.stopping.is_set():
             show(claim, None)
-            found[claim.id] = test(claim, stage, *attacks, *wanted(claim.id, ATTACKS))
+            attacks = [each[claim.id] for each in (ATTACKS, parts) if claim.id in each]
+            found[claim.id] = test(claim, stage, *attacks)
             show(claim, found[claim.id])
 
     try:
-        parts = without_controller(claims, stage, show)
-        together(lambda c: one(c, *wanted(c.id, parts)), in_company(claims), stage)
+        parts |= without_controller(claims, stage, show)
+        together(one, in_company(claims), stage)
         for claim in filter(is_alone, claims):
-            one(claim, *wanted(claim.id, parts))
+            one(claim)
     except KeyboardInterrupt:
         stage.stopping.set()
     interrupted = verdict.not_tested("interrupted")
     return [Result(claim, found.get(claim.id, interrupted)) for claim in claims]
-
-
-def wanted(name: str, attacks: Mapping[str, Attack]) -> list[Attack]:
-    """The attack on a claim, if there is one."""
-    return [attacks[name]] if name in attacks else []
 
 
 def without_controller(claims: list[Claim], stage: Stage, show: Show) -> dict[str, Attack]:
