@@ -1,6 +1,6 @@
 """Tests each claim in its turn: some at once, and alone what disturbs the others."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from anchorhold.cli.prove import verdict
