@@ -23,14 +23,16 @@ from anchorhold.cli.prove.verdict import Verdict, exit_status
 
 NOTHING_TESTED, INTERRUPTED = 2, 130
 APART = "Run Pods without a fence, in a namespace that is removed again."
-DISRUPTS = "Stop the controller and suspend the policy for moments: for test clusters."
+DISRUPTS = "Stop the controller and take parts of the fence away for moments: for test clusters."
 RIGHTS = """
 Rights: to create, read and delete AgentRuns and ConfigMaps and to read Pods and their logs in the
 namespace (the role `anchorhold-author`), and to read its AgentPolicy. To list
 ValidatingAdmissionPolicyBindings, or --policy. With --allow-unfenced: to make a namespace, and Pods
-in it. With --disruptive: to request tokens of ServiceAccounts, to scale the controller, to review
-AgentSkills, and to take away for a moment the namespace's policy, NetworkPolicy, bindings and
-RuntimeClass, and the profile from its node. What a right is missing for is NOT TESTED.
+and Services in it. With --disruptive: to request tokens of ServiceAccounts, to scale the
+controller, to change the policy, to make AgentSkills, to delete and apply what fences the
+namespace, and to patch the DaemonSet that installs the seccomp profile: an administrator's. Nodes
+and the gateway's Pods are looked at where they may be listed. What a right is missing for is
+NOT TESTED.
 
 Exit status: 0 if nothing failed and nothing that this cluster could test was skipped, 1 if a claim
 failed, 2 if one was skipped, 130 after an interruption.
