@@ -5,7 +5,13 @@ from typing import Any
 
 from anchorhold.api.egress import REVERSE
 from anchorhold.cli.api import Document
-from anchorhold.cli.prove.props import GaveUpError, NothingHereError, StoppedError, program
+from anchorhold.cli.prove.props import (
+    GaveUpError,
+    NothingHereError,
+    StoppedError,
+    condition,
+    program,
+)
 from anchorhold.cli.prove.stage import Stage
 from anchorhold.cli.prove.verdict import Attempt
 
@@ -100,14 +106,15 @@ def asks_on(stage: Stage, what: str, *requests: Document, **asked_for: Any) -> s
 def heard(
     stage: Stage, run: str, enough: Callable[[list[str]], bool], seconds: float = 60.0
 ) -> list[str]:
-    """What such a run has said, once it is enough; or all, if it never is."""
+    """What such a run has said, once it is enough or has ended; or all, if it never is."""
     pod = stage.pod_of(run)["metadata"]["name"]
     lines: list[str] = []
 
     def look() -> bool:
-        # The log goes with the Pod, which ends with its run.
+        # Before the log is read: it goes with the Pod, which ends with its run.
+        is_over = condition(stage.get(run))["status"] != "Unknown"
         lines.extend(stage.log(stage.namespace, pod).splitlines()[len(lines) :])
-        return enough(lines)
+        return is_over or enough(lines)
 
     try:
         stage.wait(look, f"what {run} is answered", seconds)
