@@ -111,6 +111,15 @@ def condition(run: Document, kind: str = "Succeeded") -> Document:
     return next(c for c in run["status"]["conditions"] if c["type"] == kind)
 
 
+# Why a run ends where none would start.
+NOTHING_STARTS = ("NotOnboarded", "BoundaryOpen", "PolicyConflict", "ProfileMissing")
+
+
+def is_over(found: Document) -> bool:
+    """Whether a run has ended, by its condition `Succeeded`, and not for that nothing starts."""
+    return bool(found["status"] != "Unknown") and found["reason"] not in NOTHING_STARTS
+
+
 def is_held(run: Document) -> bool:
     """Whether a run waits for something that its namespace lacks, and not for its turn."""
     return bool(condition(run, "Accepted")["status"] == "Unknown")

@@ -17,7 +17,6 @@ from anchorhold.cli.prove import props
 from anchorhold.cli.prove.props import GaveUpError, StoppedError, condition
 
 T = TypeVar("T")
-NOTHING_STARTS = ("NotOnboarded", "BoundaryOpen", "PolicyConflict", "ProfileMissing")
 PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 0.25
 # The controller gives a namespace a minute to become whole; an attack need not wait as long.
 HELD_SECONDS = 15.0
@@ -98,23 +97,31 @@ class Stage:
 
     def until(self, name: str, *reasons: str) -> Document:
         """A run, once `Succeeded` has one of these reasons; it must not end with another."""
+        return self.once(name, lambda found: found["reason"] in reasons, " or ".join(reasons))
+
+    def end(self, name: str) -> Document:
+        """A run, once it has ended in any way but for that nothing starts."""
+        return self.once(name, props.is_over, "over")
+
+    def once(self, name: str, holds: Callable[[Document], bool], wanted: str) -> Document:
+        """A run, once something holds of its `Succeeded`. Raises GaveUpError."""
         patience = time.monotonic() + HELD_SECONDS
 
         def look() -> Document | None:
             run = self.get(name)
-            if condition(run)["reason"] in reasons:
+            if holds(condition(run)):
                 return run
-            self.give_up(run, reasons[0], patience)
+            self.give_up(run, wanted, patience)
             return None
 
-        return self.wait(look, f"{name} to be {' or '.join(reasons)}")
+        return self.wait(look, f"{name} to be {wanted}")
 
     def give_up(self, run: Document, wanted: str, patience: float) -> None:
         """Raise GaveUpError where a run cannot come to what is wanted of it any more."""
         found = condition(run)
         told = f"a run is {found['reason']}, not {wanted}: {found['message']}"
         late = time.monotonic() > patience and props.is_held(run)
-        self.broken = told if found["reason"] in NOTHING_STARTS or late else self.broken
+        self.broken = told if found["reason"] in props.NOTHING_STARTS or late else self.broken
         if found["status"] != "Unknown":
             raise GaveUpError(told)
         self.go_on()
@@ -123,15 +130,6 @@ class Stage:
         """Raise GaveUpError where a run has found out that nothing starts."""
         if self.broken:
             raise GaveUpError(self.broken)
-
-    def end(self, name: str) -> Document:
-        """A run, once it has ended in any way."""
-
-        def look() -> Document | None:
-            run = self.get(name)
-            return run if condition(run)["status"] != "Unknown" else None
-
-        return self.wait(look, f"{name} to end")
 
     def reason(self, name: str, seconds: float = 60.0) -> str:
         """Why a run ended; what it still does, where it should have ended by now."""
