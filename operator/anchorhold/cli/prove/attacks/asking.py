@@ -98,9 +98,11 @@ def refusal(what: str, answer: list[Any], control: list[Any], *wanted: str) -> A
 
 
 def asks_on(stage: Stage, what: str, *requests: Document, **asked_for: Any) -> str:  # noqa: ANN401
-    """A run that asks for ever, and says what it is answered."""
+    """A run that asks for ever, and says what it is answered; it has started."""
     settings = {"requests": list(requests), "pause": PAUSE_SECONDS}
-    return stage.submit(what, program("ask", settings), egress=asked_for)
+    name = stage.submit(what, program("ask", settings), egress=asked_for)
+    stage.until(name, "Running", "BudgetExhausted")
+    return name
 
 
 def heard(
