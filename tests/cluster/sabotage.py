@@ -168,7 +168,6 @@ WRITABLE = (
     f'[JSONPatch{{op: "replace", path: "{AGENT}/securityContext/readOnlyRootFilesystem", '
     "value: false}]"
 )
-NODE_USERS = '[JSONPatch{op: "replace", path: "/spec/hostUsers", value: true}]'
 SABOTAGES = (
     Sabotage("no limits for runs", unbound("anchorhold-run-limits"), "C04 C22 C29"),
     Sabotage("no integrity of runs", unbound("anchorhold-run-integrity"), "C27"),
@@ -184,7 +183,6 @@ SABOTAGES = (
     Sabotage("a profile that allows everything", open_profile, "C07"),
     Sabotage("a token in each cell", changed_cells(LEAK), "C01 C05 C06"),
     Sabotage("a writable root", changed_cells(WRITABLE), "C05 C06 C08"),
-    Sabotage("no user namespaces", changed_cells(NODE_USERS), "C05 C06 C25"),
 )  # fmt: skip
 
 
