@@ -203,7 +203,7 @@ class Edit:
 EDITS = (
     Edit("every host, method and path passes", "decision.py",
          "            return Verdict(HTTPStatus.FORBIDDEN, rule, cell, target)\n",
-         "            rule = cell.rules[0]\n", "C10 C12 C26"),
+         "            rule = cell.rules[0]\n", "C10 C11 C12 C26"),
     Edit("nobody looks where a token comes from", "decision.py",
          "if asked.source != cell.address:", "if False:", "C13"),
     Edit("a suspended policy goes on", "decision.py",
