@@ -212,5 +212,5 @@ EDITS = (
          "if not secret then return end", "do return end", "C14"),
     Edit("no budget is ever spent", "usage/budget.py",
          'return next((k for k, limit in limits.items() if account.used(k) >= limit), "")',
-         'return ""', "C12"),
+         'return ""', "C12 C26"),
 )  # fmt: skip
