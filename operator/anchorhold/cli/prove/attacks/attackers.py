@@ -127,7 +127,7 @@ def listed(forms_of_it: list[str]) -> str:
 
 # Fewer that are reached without a fence would show nothing.
 FEWEST = 5
-LEFT_OPEN, PLANTED = "a folder that was left open", "a folder that it left open itself"
+PLANTED = "a folder that it left open itself"
 
 
 def a02(stage: Stage) -> list[Attempt]:
