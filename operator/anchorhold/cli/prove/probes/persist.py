@@ -103,12 +103,7 @@ def find(marker):
 
 def stay(namespace, marker):
     """For ever, whatever is signalled, and a daemon that nobody is the parent of."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork():
-            os._exit(0)
+    if outlast():
         say("daemon")
     for kind in KINDS:
         order(kind, namespace, marker)

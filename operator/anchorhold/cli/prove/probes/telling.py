@@ -39,3 +39,15 @@ def in_child(act):
     os.close(reader)
     status = os.waitpid(child, 0)[1]
     return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else said
+
+
+def outlast():
+    """Hear no signal, and leave a daemon that hears none either; True in the daemon."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    if os.fork():
+        return False
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    return True
