@@ -15,8 +15,6 @@ BOMB_SECONDS = 100
 
 def c15(stage: Stage) -> list[Attempt]:
     """Bombs, all at once, beside a neighbour; and the same with a small wish."""
-    first = stage.end(stage.submit("neighbour", program("look", {})))
-    unbounded = any("processes" in row["what"] for row in first["status"].get("unenforced", []))
     limits = stage.policy["limits"]
     size = min(quantity.mebibytes(limits["workspace"]), 32)
     room: Document = {
@@ -28,10 +26,12 @@ def c15(stage: Stage) -> list[Attempt]:
     made = [stage.submit(what, wish(what, much), **room) for what, much, _ in bombs]
     small = [stage.submit("little", wish(what, 4), **room) for what, _, _ in bombs]
     neighbour = stage.submit("neighbour", program("look", {}))
+    beside = stage.end(neighbour)
+    unbounded = any("processes" in row["what"] for row in beside["status"].get("unenforced", []))
     forking = not unbounded or "destructive" in stage.given
     forked = [stage.submit("forks", wish("forks", n)) for n in FORKS] if forking else []
     found = [bomb(stage, row, *runs) for row, *runs in zip(bombs, made, small, strict=True)]
-    seen = condition(stage.end(neighbour))["reason"]
+    seen = condition(beside)["reason"]
     found.append(
         Attempt("run beside them", "Completed", seen, "-", seen == "Completed", shown=True)
     )
@@ -100,7 +100,7 @@ def alive(stage: Stage) -> list[Document]:
     return [pod for pod in pods if pod["status"].get("phase") not in ("Succeeded", "Failed")]
 
 
-SLEEP, A_TENTH = "import time; time.sleep(4)", "100m"
+SLEEP, A_TENTH = "import time; time.sleep(2)", "100m"
 
 
 def span(pod: Document) -> tuple[str, str]:

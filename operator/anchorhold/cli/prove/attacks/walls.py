@@ -20,18 +20,19 @@ LATE_SECONDS = 8
 def c23(stage: Stage) -> Iterator[Attempt]:
     """Each part of the wall is taken away: what ran behind it ends, and nothing starts."""
     for what, path, leans in parts(stage):
-        running = stage.submit("inside", program("deaf", {})) if leans else ""
-        before = condition(stage.until(running, "Running"))["reason"] if leans else ""
+        running = stage.submit("inside", program("deaf", {}))
+        before = condition(stage.until(running, "Running"))["reason"]
         with undoing.taken_away(stage, path):
             ended = stage.reason(running) if leans else ""
             late = stage.submit("late")
             meanwhile = stage.reason(late, LATE_SECONDS)
-        for run in filter(None, (running, late)):
+        for run in (running, late):
             stage.cluster.delete(stage.runs(run))
         if leans:
             yield Attempt(f"run on without {what}", "PolicyRevoked", ended, before,
                           ended == "PolicyRevoked", before == "Running")  # fmt: skip
-        yield start(stage, f"start without {what}", meanwhile, held=meanwhile not in STARTED)
+        yield Attempt(f"start without {what}", "not started", meanwhile, before,
+                      meanwhile not in STARTED, before == "Running")  # fmt: skip
     if not under_class(stage):
         yield profile(stage)
 
@@ -58,12 +59,6 @@ def parts(stage: Stage) -> list[tuple[str, str, bool]]:
     return found
 
 
-def start(stage: Stage, what: str, seen: str, *, held: bool) -> Attempt:
-    """A run that must not start, where the next one completes."""
-    after = condition(stage.end(stage.submit("after")))["reason"]
-    return Attempt(what, "not started", seen, after, held, after == "Completed")
-
-
 STARTED = ("Running", "Completed", "AgentFailed")
 
 
@@ -78,7 +73,8 @@ def profile(stage: Stage) -> Attempt:
         late = stage.submit("late")
         seen = stage.wait(lambda: kept_back(stage, late), "a cell to start, or to be kept back")
         stage.remove(late)
-    return start(stage, what, seen, held=PROFILE in seen)
+    after = condition(stage.end(stage.submit("after")))["reason"]
+    return Attempt(what, wanted, seen, after, PROFILE in seen, after == "Completed")
 
 
 # What the kubelet says of it; the controller waits for a minute before it ends the run for that.
