@@ -110,10 +110,10 @@ class Agents:
 
         return wait_for(look, SECONDS, f"{name} to end")
 
-    def pods(self, name: str) -> list[Document]:
-        """The Pods that belong to the run of this name, by owner."""
+    def pods(self, *names: str) -> list[Document]:
+        """The Pods that belong to the runs of these names, by owner."""
         pods = self.admin.items("pods", self.namespace)
-        return [p for p in pods if any(o["name"] == name for o in owners(p))]
+        return [pod for pod in pods if any(owner["name"] in names for owner in owners(pod))]
 
     def said(self, name: str) -> str:
         """What a run's agent has printed so far."""
@@ -127,14 +127,13 @@ class Agents:
         return json.loads(self.said(name))
 
     def remove_all(self) -> None:
-        """Delete every run of this test, and wait until its cells are gone."""
+        """Delete every run of this test, and wait until its cells are gone; none has its grace."""
         for name in self.submitted:
             self.admin.delete("agentrun", name, self.namespace, "--wait=true")
-        wait_for(
-            lambda: not any(self.pods(name) for name in self.submitted),
-            SECONDS,
-            "no cell to be left",
-        )
+        for pod in self.pods(*self.submitted):
+            words = ("--grace-period=1", "--wait=false")
+            self.admin.delete("pod", pod["metadata"]["name"], self.namespace, *words)
+        wait_for(lambda: not self.pods(*self.submitted), SECONDS, "no cell to be left")
 
 
 def owners(document: Document) -> list[Document]:
