@@ -121,7 +121,10 @@ wheel: env ## build the wheel and import it alone
 	rm -rf dist && $(VENV)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
 	cd dist && PYTHONPATH="$$(echo *.whl)" ../$(VENV)/python -c 'import anchorhold.__main__'
 
-test: lint unit wiring gateway wheel cluster-test ## all but `long`, `work` and `mutation`; what to run before a commit
+test: ## all but `long`, `work` and `mutation`; what to run before a commit
+	@echo 'Before the node: lint, wheel, unit, wiring, gateway, two at a time; about three minutes.' >&2
+	@$(MAKE) --no-print-directory -j2 --output-sync lint wheel unit wiring gateway
+	@$(MAKE) --no-print-directory cluster-test
 	$(PYTHON) -m onenode status
 
 clean: down ## remove what was made, but not what is cached outside
