@@ -6,7 +6,7 @@ cell is not tested, and that is no green either.
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 from anchorhold import names
@@ -118,12 +118,14 @@ def select(kubectl: Kubectl, labels: dict[str, str | None]) -> None:
     kubectl(*words, json.dumps(change))
 
 
-def changed_cells(expression: str) -> Breaking:
+def changed_cells(expression: str, *refusing: str) -> Breaking:
     """Somebody with the rights of an administrator changes cells on their way in."""
 
     @contextmanager
     def breaks(kubectl: Kubectl, namespace: str) -> Iterator[None]:
-        with emptied("anchorhold-pod-floor")(kubectl, namespace):
+        with ExitStack() as stack:
+            for admission in ("anchorhold-pod-floor", *refusing):
+                stack.enter_context(emptied(admission)(kubectl, namespace))
             for document in mutation(namespace, expression):
                 kubectl.apply(document)
             try:
@@ -168,6 +170,7 @@ WRITABLE = (
     f'[JSONPatch{{op: "replace", path: "{AGENT}/securityContext/readOnlyRootFilesystem", '
     "value: false}]"
 )
+OF_THE_NODE = '[JSONPatch{op: "replace", path: "/spec/hostUsers", value: true}]'
 SABOTAGES = (
     Sabotage("no limits for runs", unbound("anchorhold-run-limits"), "C04 C22 C29"),
     Sabotage("no integrity of runs", unbound("anchorhold-run-integrity"), "C27"),
@@ -180,9 +183,11 @@ SABOTAGES = (
     Sabotage("a controller with every right", mighty_controller, "C26"),
     Sabotage("cells with every right", mighty_cells, "C02"),
     Sabotage("no enforcer", nobody_enforces, "C09"),
-    Sabotage("a profile that allows everything", open_profile, "C07"),
+    Sabotage("a profile that allows everything", open_profile, "C07 A02"),
     Sabotage("a token in each cell", changed_cells(LEAK), "C01 C05 C06"),
     Sabotage("a writable root", changed_cells(WRITABLE), "C05 C06 C08"),
+    # The netgate of such a cell ends it: nothing starts, and nobody can see it from inside.
+    Sabotage("user namespaces off", changed_cells(OF_THE_NODE, "anchorhold-pod-limits"), "C05 C06"),
 )  # fmt: skip
 
 
