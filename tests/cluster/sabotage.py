@@ -187,7 +187,7 @@ SABOTAGES = (
     Sabotage("a token in each cell", changed_cells(LEAK), "C01 C05 C06"),
     Sabotage("a writable root", changed_cells(WRITABLE), "C05 C06 C08"),
     # The netgate of such a cell ends it: nothing starts, and nobody can see it from inside.
-    Sabotage("user namespaces off", changed_cells(OF_THE_NODE, "anchorhold-pod-limits"), "C05 C06"),
+    Sabotage("user namespaces off", changed_cells(OF_THE_NODE, "anchorhold-pod-limits"), "C05"),
 )  # fmt: skip
 
 
