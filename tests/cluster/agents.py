@@ -127,12 +127,15 @@ class Agents:
         return json.loads(self.said(name))
 
     def remove_all(self) -> None:
-        """Delete every run of this test, and wait until its cells are gone; none has its grace."""
-        for name in self.submitted:
-            self.admin.delete("agentrun", name, self.namespace, "--wait=true")
+        """Delete every run of this test, and wait until its cells are gone.
+
+        Cells go first, for then they have a second and not their grace.
+        """
         for pod in self.pods(*self.submitted):
             words = ("--grace-period=1", "--wait=false")
             self.admin.delete("pod", pod["metadata"]["name"], self.namespace, *words)
+        for name in self.submitted:
+            self.admin.delete("agentrun", name, self.namespace, "--wait=true")
         wait_for(lambda: not self.pods(*self.submitted), SECONDS, "no cell to be left")
 
 
