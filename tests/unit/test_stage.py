@@ -98,6 +98,42 @@ def test_one_that_cannot_be_deleted_is_told_and_keeps_none_of_the_others(
     assert list(cluster.objects) == [stage.runs(kept)]
 
 
+CROWDED = api.Answer(409, {"reason": "Conflict", "message": "the object has been modified"})
+TAKEN = api.Answer(409, {"reason": "AlreadyExists", "message": "exists"})
+
+
+class Once(Cluster):
+    """Answers so, for a while."""
+
+    def __init__(self, answer: api.Answer, times: int) -> None:
+        super().__init__()
+        self.first = [answer] * times
+
+    def ask(self, method: str, path: str, document: Any = None, query: Any = None) -> api.Answer:  # noqa: ANN401
+        if method == "POST" and self.first:
+            self.asked.append((method, path))
+            return self.first.pop()
+        return super().ask(method, path, document, query)
+
+
+def test_a_quota_that_many_change_at_once_is_asked_again():
+    cluster = Once(CROWDED, 3)
+
+    cluster.post("/api/v1/namespaces/x/pods", {"metadata": {"name": "a"}})
+
+    assert len(cluster.asked) == 4
+
+
+@pytest.mark.parametrize("answer", [CROWDED, TAKEN])
+def test_but_not_for_ever_and_nothing_else_is(answer: api.Answer):
+    cluster = Once(answer, 99)
+
+    with pytest.raises(api.RefusedError, match=answer.refusal):
+        cluster.post("/api/v1/namespaces/x/pods", {"metadata": {"name": "a"}})
+
+    assert len(cluster.asked) == (api.TRIES if answer is CROWDED else 1)
+
+
 def test_what_is_noted_is_noted_before_it_is_made(stage: Stage, cluster: Cluster):
     """An answer that is lost may still have made it."""
     cluster.refused["POST", stage.runs()] = api.Answer(504, {"message": "timeout"})

@@ -560,6 +560,25 @@ async def test_a_denial_by_admission_is_shown_and_tried_again(cluster: Cluster):
     assert cluster.api.calls["create", "pods"] == 3
 
 
+async def test_a_quota_that_many_change_at_once_denies_nobody(cluster: Cluster):
+    """Its conflict says nothing of the name, which is not taken and not missing: we ask again."""
+    said: list[str] = []
+    cluster.onboard()
+    cluster.api.fail("create", "pods", 409, times=2)
+
+    def hear(*_: object) -> None:
+        said.extend(str(found.get("status")) for found in cluster.api.objects("agentruns"))
+
+    cluster.api.store.listeners.append(hear)
+    async with cluster.controller():
+        cluster.api.put(run("a"))
+        await cluster.starts("a")
+        await cluster.until("a", "Running")
+
+    assert cluster.api.calls["create", "pods"] == 3
+    assert [words for words in said if "not found" in words] == []
+
+
 async def test_a_burst_never_exceeds_what_may_be_active(cluster: Cluster):
     """Ten at once under `activeRuns: 2`: never more than two cells that have not ended."""
     cluster.onboard(activeRuns=2)

@@ -9,10 +9,11 @@ from kubernetes import client, config
 from urllib3.exceptions import HTTPError
 
 Document = dict[str, Any]
-BAD_REQUEST, FORBIDDEN, NOT_FOUND = 400, 403, 404
+BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT = 400, 403, 404, 409
 # The two ways to patch that are used here; the second is server-side apply.
 PATCHES = {"PATCH": "application/merge-patch+json", "APPLY": "application/apply-patch+yaml"}
 SECONDS = 30
+TRIES = 8
 
 
 class UnreachableError(Exception):
@@ -37,6 +38,12 @@ class Answer:
             return ""
         body = self.body if isinstance(self.body, dict) else {}
         return str(body.get("message", self.body)) or str(self.status)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether something that many change at once, as a quota, kept it from being made."""
+        body = self.body if isinstance(self.body, dict) else {}
+        return self.status == CONFLICT and body.get("reason") == "Conflict"
 
 
 class Cluster:
@@ -97,8 +104,12 @@ class Cluster:
         return None if answer.status == NOT_FOUND else done(answer)
 
     def post(self, path: str, document: Document) -> Document:
-        """Create an object. Raises RefusedError."""
-        return done(self.ask("POST", path, document))
+        """Create an object; again where a quota was in the way. Raises RefusedError."""
+        for _ in range(TRIES):
+            answer = self.ask("POST", path, document)
+            if not answer.is_crowded:
+                break
+        return done(answer)
 
     def patch(self, path: str, document: Document) -> Document:
         """Merge into an object. Raises RefusedError."""

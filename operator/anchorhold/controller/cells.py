@@ -1,7 +1,6 @@
 """Creates cells. Names are deterministic, so what exists already is either ours or in the way."""
 
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 from anchorhold.api.status import Reason
@@ -11,6 +10,7 @@ from anchorhold.policy import window
 from anchorhold.policy.grant import Grant, Refusal
 
 Document = dict[str, Any]
+ALREADY_EXISTS = "AlreadyExists"
 
 
 async def launch(api: client.Client, grant: Grant, way_out: window.Window) -> Refusal | None:
@@ -39,11 +39,14 @@ async def launch(api: client.Client, grant: Grant, way_out: window.Window) -> Re
 async def create(
     api: client.Client, collection: str, one: Callable[[str, str], str], manifest: Document
 ) -> Document:
-    """The object as created, or the one that has its name."""
+    """The object as created, or the one that has its name.
+
+    A quota that many change at once conflicts too, and then nothing has the name.
+    """
     try:
         return await api.create(collection, manifest)
     except client.ApiError as error:
-        if error.status != HTTPStatus.CONFLICT:
+        if error.reason != ALREADY_EXISTS:
             raise
     metadata = manifest["metadata"]
     return await api.get(one(metadata["namespace"], metadata["name"]))
