@@ -88,19 +88,21 @@ def number(name: str) -> int | None:
     return found if found >= 0 else None
 
 
-def processes(pod: Document) -> list[int]:
-    """The processes of a Pod, but for the one that holds its namespaces open."""
+def first(pod: Document) -> int:
+    """The first process of a Pod's one container; the kubelet's probes come and go beside it."""
     uid = pod["metadata"]["uid"]
     found = []
     for path in Path("/proc").glob("[0-9]*/cgroup"):
         try:
             inside = uid in path.read_text()
             name = path.with_name("comm").read_text().strip()
+            number = status(int(path.parent.name))["NSpid"].split()[-1]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if inside and name != "pause":
+        if inside and name != "pause" and number == "1":
             found.append(int(path.parent.name))
-    return found
+    (only,) = found
+    return only
 
 
 def status(pid: int) -> dict[str, str]:

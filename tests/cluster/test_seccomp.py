@@ -45,7 +45,7 @@ def test_a_running_cell_has_exactly_the_filter_of_the_profile(agents: Agents, at
     """Read from the kernel, while it runs; and no capability that could take it off."""
     name = agents.running()
     (cell,) = agents.pods(name)
-    (pid,) = filters.processes(cell)
+    pid = filters.first(cell)
 
     seen = filters.status(pid)
     (found,) = filters.of_process(pid)
@@ -102,7 +102,7 @@ def found(kubectl: Kubectl, author: Kubectl, tenant: str, image: str) -> filters
     agents = Agents(author, kubectl, tenant, image)
     try:
         (cell,) = agents.pods(agents.running())
-        (read,) = filters.of_process(filters.processes(cell)[0])
+        (read,) = filters.of_process(filters.first(cell))
     finally:
         agents.remove_all()
     return read
@@ -183,7 +183,7 @@ def test_tightening_the_profile_ends_what_runs_without_it(agents: Agents, kubect
 def test_the_installer_has_put_the_profile_on_the_node(kubectl: Kubectl, tenant: str):
     """Whole, and nothing but root's; the installer itself is nobody on the node."""
     (pod,) = kubectl.items("pods", NODE)
-    (pid,) = filters.processes(pod)
+    pid = filters.first(pod)
 
     assert ON_THE_NODE.read_bytes() == FILE.read_bytes()
     stat = ON_THE_NODE.stat()
