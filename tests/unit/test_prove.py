@@ -291,6 +291,7 @@ def test_attackers_come_after_the_claims_under_a_heading_of_their_own():
 
     order = [text.index(word) for word in ("<code>C10<", page.ATTACKERS, "<code>A03<")]
     assert order == sorted(order)
+    assert page.ATTACKERS not in page.as_html(RESULTS, SCENE), "no heading of nothing"
     assert report.live(claims.chosen("C01,A02,A03"), {}).row_count == 4
     assert report.live(claims.chosen("C01"), {}).row_count == 1
 

@@ -33,14 +33,15 @@ def as_html(results: list[Result], scene: Scene) -> str:
         f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items()
     )
     style = resources.files("anchorhold.cli.prove").joinpath("page.css").read_text("utf-8")
+    found = sections(results, attackers=True)
+    attackers = f"<h2>{ATTACKERS}</h2>{found}" if found else ""
     title = f"Anchorhold, proved in {escape(scene.namespace)}"
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<style>{style}</style></head><body><h1>{title}</h1>"
         f'<p class="lead">{LEAD}</p><div class="sum">{sums}</div><dl>{rows}</dl>'
-        f"{sections(results, attackers=False)}<h2>{ATTACKERS}</h2>"
-        f"{sections(results, attackers=True)}"
+        f"{sections(results, attackers=False)}{attackers}"
         "</body></html>\n"
     )
 
