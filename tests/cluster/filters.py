@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bed.kube import Document
+from onnode import processes
 
 CECCOMP = Path(sys.executable).with_name("ceccomp")
 # How the kernel names entries (linux/audit.h), and libseccomp their tables of calls.
@@ -90,17 +91,14 @@ def number(name: str) -> int | None:
 
 def first(pod: Document) -> int:
     """The first process of a Pod's one container; the kubelet's probes come and go beside it."""
-    uid = pod["metadata"]["uid"]
     found = []
-    for path in Path("/proc").glob("[0-9]*/cgroup"):
+    for pid in processes(pod["metadata"]["uid"]):
         try:
-            inside = uid in path.read_text()
-            name = path.with_name("comm").read_text().strip()
-            number = status(int(path.parent.name))["NSpid"].split()[-1]
+            told = status(pid)
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if inside and name != "pause" and number == "1":
-            found.append(int(path.parent.name))
+        if told["Name"] != "pause" and told["NSpid"].split()[-1] == "1":
+            found.append(pid)
     (only,) = found
     return only
 
