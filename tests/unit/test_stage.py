@@ -102,36 +102,35 @@ CROWDED = api.Answer(409, {"reason": "Conflict", "message": "the object has been
 TAKEN = api.Answer(409, {"reason": "AlreadyExists", "message": "exists"})
 
 
-class Once(Cluster):
-    """Answers so, for a while."""
+PODS, POD = "/api/v1/namespaces/x/pods", {"metadata": {"name": "a"}}
 
-    def __init__(self, answer: api.Answer, times: int) -> None:
-        super().__init__()
-        self.first = [answer] * times
+
+class Crowded(Cluster):
+    """Says three times that others were quicker."""
 
     def ask(self, method: str, path: str, document: Any = None, query: Any = None) -> api.Answer:  # noqa: ANN401
-        if method == "POST" and self.first:
-            self.asked.append((method, path))
-            return self.first.pop()
-        return super().ask(method, path, document, query)
+        if len(self.asked) == 3:
+            return super().ask(method, path, document, query)
+        self.asked.append((method, path))
+        return CROWDED
 
 
 def test_a_quota_that_many_change_at_once_is_asked_again():
-    cluster = Once(CROWDED, 3)
+    cluster = Crowded()
 
-    cluster.post("/api/v1/namespaces/x/pods", {"metadata": {"name": "a"}})
+    cluster.post(PODS, POD)
 
     assert len(cluster.asked) == 4
 
 
-@pytest.mark.parametrize("answer", [CROWDED, TAKEN])
-def test_but_not_for_ever_and_nothing_else_is(answer: api.Answer):
-    cluster = Once(answer, 99)
+@pytest.mark.parametrize(("answer", "times"), [(CROWDED, api.TRIES), (TAKEN, 1)])
+def test_but_not_for_ever_and_nothing_else_is(cluster: Cluster, answer: api.Answer, times: int):
+    cluster.refused["POST", PODS] = answer
 
     with pytest.raises(api.RefusedError, match=answer.refusal):
-        cluster.post("/api/v1/namespaces/x/pods", {"metadata": {"name": "a"}})
+        cluster.post(PODS, POD)
 
-    assert len(cluster.asked) == (api.TRIES if answer is CROWDED else 1)
+    assert len(cluster.asked) == times
 
 
 def test_what_is_noted_is_noted_before_it_is_made(stage: Stage, cluster: Cluster):

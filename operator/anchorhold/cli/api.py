@@ -36,14 +36,17 @@ class Answer:
         """Why it did not do what was asked; nothing if it did."""
         if self.status < BAD_REQUEST:
             return ""
-        body = self.body if isinstance(self.body, dict) else {}
-        return str(body.get("message", self.body)) or str(self.status)
+        return str(self.told.get("message", self.body)) or str(self.status)
 
     @property
     def is_crowded(self) -> bool:
         """Whether something that many change at once, as a quota, kept it from being made."""
-        body = self.body if isinstance(self.body, dict) else {}
-        return self.status == CONFLICT and body.get("reason") == "Conflict"
+        return self.status == CONFLICT and self.told.get("reason") == "Conflict"
+
+    @property
+    def told(self) -> Document:
+        """The JSON object that it said; an empty one for anything else."""
+        return self.body if isinstance(self.body, dict) else {}
 
 
 class Cluster:
